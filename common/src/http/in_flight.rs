@@ -1,0 +1,33 @@
+//! A bound on requests under way: what can't be done now is refused at once, instead of waiting in memory.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::Semaphore;
+
+use crate::problem::{ErrorCode, Problem};
+
+/// How many requests are under way. Cloning it shares the count.
+#[derive(Debug, Clone)]
+pub struct InFlight(Arc<Semaphore>);
+
+impl InFlight {
+    /// Allows `most` at once.
+    pub fn at_most(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+/// Middleware: 503 `overloaded` where too many requests are under way already. Health is always told: a process that is
+/// busy is not ill.
+pub async fn limit_in_flight(State(InFlight(slots)): State<InFlight>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/health") {
+        return next.run(request).await;
+    }
+    match slots.try_acquire() {
+        Ok(_slot) => next.run(request).await,
+        Err(_) => Problem::new(ErrorCode::Overloaded).into_response(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The outermost layer of both services: gives each request its id, writes the body of each failure, and logs one line
+//! per request.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::request_id::{REQUEST_ID_HEADER, RequestId};
+use crate::language::Language;
+use crate::problem::{ErrorCode, Problem};
+
+/// Marks a response that came from an upstream: its body is the upstream's own and is passed on untouched.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamAnswer;
+
+/// Middleware, outermost: request id, problem bodies, the request's log line.
+pub async fn finish(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId::from_headers(request.headers());
+    let language = Language::from_headers(request.headers());
+    let method = request.method().clone();
+    // The route, not the path: ids in a path would make every line its own kind.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("(proxied or unknown)".to_owned(), |path| path.as_str().to_owned());
+    request.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
+    request.extensions_mut().insert(request_id.clone());
+
+    let mut response = next.run(request).await;
+
+    if let Some(problem) = problem_of(&response) {
+        write_body(&mut response, &problem, language, request_id.as_str());
+        log_problem(&problem, &method, &route, request_id.as_str());
+    }
+    response.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
+    tracing::info!(
+        target: "request",
+        request_id = request_id.as_str(),
+        %method,
+        route,
+        status = response.status().as_u16(),
+        elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+/// The failure to tell: a handler's, or one that axum or a library answered in its own form.
+fn problem_of(response: &Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        return Some(problem.clone());
+    }
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    let told = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+    (failed && !told && response.extensions().get::<UpstreamAnswer>().is_none())
+        .then(|| Problem::new(ErrorCode::for_status(status)))
+}
+
+fn write_body(response: &mut Response, problem: &Problem, language: Language, request_id: &str) {
+    let body = serde_json::to_vec(&problem.body(language, request_id)).unwrap_or_default();
+    *response.status_mut() = problem.code().status();
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = Body::from(body);
+}
+
+fn log_problem(problem: &Problem, method: &Method, route: &str, request_id: &str) {
+    let (error, cause) = (problem.code().as_str(), problem.cause().unwrap_or_default());
+    match problem.code().status() {
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            tracing::error!(request_id, %method, route, error, cause, "request failed");
+        }
+        status if status.is_server_error() => {
+            tracing::warn!(request_id, %method, route, error, cause, "request could not be served");
+        }
+        _ => tracing::debug!(request_id, %method, route, error, cause, "request refused"),
+    }
+}

@@ -1,0 +1,20 @@
+//! What both services' HTTP edges share: extractors, the request id, problem bodies, endpoints, the server itself.
+
+mod cookies;
+mod endpoint;
+mod extract;
+pub mod health;
+mod in_flight;
+mod layer;
+mod request_id;
+mod serve;
+mod session;
+
+pub use cookies::{QUEUE_TOKEN_HEADER, SetCookie, cookie, queue_token};
+pub use endpoint::{Endpoint, endpoint, router};
+pub use extract::{BODY_TIMEOUT, Json, JsonBytes, PathId, Query};
+pub use in_flight::{InFlight, limit_in_flight};
+pub use layer::{UpstreamAnswer, finish};
+pub use request_id::{REQUEST_ID_HEADER, RequestId};
+pub use serve::{ServeLimits, serve};
+pub use session::SignedIn;

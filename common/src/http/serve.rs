@@ -1,0 +1,98 @@
+//! The HTTP server: a bounded number of connections, a bounded time for a request's head, and an end that lets what is
+//! under way finish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// How much one server takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeLimits {
+    /// Connections open at once; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's head, and be idle between two requests: longer than our own
+    /// clients keep idle connections, so that none is closed under a request.
+    pub header_timeout: Duration,
+    /// How long requests under way may take to finish after `shutdown`.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 20_000,
+            header_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown`, then lets the requests under way finish within the drain timeout.
+pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_headers(64);
+    loop {
+        let accepted = tokio::select! {
+            accepted = async {
+                // The semaphore is never closed, so a permit always comes.
+                let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+                Some((listener.accept().await, slot))
+            } => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let Some((accepted, slot)) = accepted else { break };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(&builder, &graceful, stream, router.clone(), peer);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors or the like: accepting again at once would only spin.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way when the drain timeout ended");
+    }
+}
+
+fn connection(
+    builder: &Builder<TokioExecutor>,
+    graceful: &GracefulShutdown,
+    stream: TcpStream,
+    router: Router,
+    peer: std::net::SocketAddr,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Answers are small and written whole: waiting to fill a segment only adds latency.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let served = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+    async move {
+        // A client that hangs up or talks nonsense is no event of ours.
+        let _ = served.await;
+    }
+}

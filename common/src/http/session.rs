@@ -1,0 +1,39 @@
+//! Who is signed in.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::request::Parts;
+
+use super::cookies::session_token;
+use crate::clock::SharedClock;
+use crate::ids::UserId;
+use crate::problem::{ErrorCode, Problem};
+use crate::tokens::{Role, SessionKeys};
+
+/// The signed-in user of a request; refuses with 401 where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedIn {
+    /// Who it is.
+    pub user: UserId,
+    /// What they may do.
+    pub role: Role,
+}
+
+impl<S> FromRequestParts<S> for SignedIn
+where
+    Arc<SessionKeys>: FromRef<S>,
+    SharedClock: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let token = session_token(&parts.headers).ok_or(ErrorCode::Unauthenticated)?;
+        let now = SharedClock::from_ref(state).now();
+        let session = Arc::<SessionKeys>::from_ref(state)
+            .verify(&token, now)
+            .map_err(|error| Problem::new(ErrorCode::InvalidSession).because(error))?;
+        Ok(Self { user: session.user, role: session.role })
+    }
+}

@@ -1,0 +1,14 @@
+//! What the gateway and core-api share, and nothing else: configuration, tokens, problem+json, telemetry, lifecycle,
+//! clock, ids and money. It knows neither Redis nor SQL.
+
+pub mod clock;
+pub mod config;
+pub mod healthcheck;
+pub mod http;
+pub mod ids;
+pub mod language;
+pub mod lifecycle;
+pub mod money;
+pub mod problem;
+pub mod telemetry;
+pub mod tokens;
