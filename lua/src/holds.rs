@@ -1,0 +1,29 @@
+//! The seat locks' scripts. All keys of a call are one concert's and share its hash tag.
+
+use crate::script::Script;
+
+/// The verbs of the seat locks.
+#[derive(Debug)]
+pub struct HoldScripts {
+    /// Locks seats for an admitted person, all or none.
+    pub hold: Script,
+    /// Takes locks away where they still are the ones meant.
+    pub release: Script,
+}
+
+impl Default for HoldScripts {
+    fn default() -> Self {
+        Self {
+            // Leases, passes, fence; then a key per seat.
+            hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 3),
+            release: Script::new("holds/release", include_str!("../holds/release.lua"), 0),
+        }
+    }
+}
+
+impl HoldScripts {
+    /// All of them.
+    pub fn all(&self) -> [&Script; 2] {
+        [&self.hold, &self.release]
+    }
+}

@@ -1,0 +1,13 @@
+//! The scripts that run inside Redis, and the connection that runs them.
+//!
+//! `queue/` holds the waiting room's verbs, `holds/` the seat locks'. A script's file says in its header what is atomic,
+//! its KEYS, ARGV and RETURNS, and its COST; the typed function that calls it is in the store of the service that owns
+//! it, and nowhere else.
+
+mod connection;
+pub mod holds;
+pub mod queue;
+mod script;
+
+pub use connection::{Mode, Redis, RedisSettings, StoreError};
+pub use script::{Call, Script};

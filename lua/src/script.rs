@@ -1,0 +1,82 @@
+//! A script and one call of it.
+
+use redis::{FromRedisValue, ToRedisArgs};
+
+use crate::connection::{Redis, StoreError};
+
+/// One script: its source, and how many keys it declares. More than that many are one per item of the call (`KEYS[n..]`
+/// in its header).
+pub struct Script {
+    name: &'static str,
+    source: String,
+    fixed_keys: usize,
+    compiled: redis::Script,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Script").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Script {
+    /// A script by its file's name (`queue/join`), its source, and the number of keys that every call has.
+    pub fn new(name: &'static str, source: &'static str, fixed_keys: usize) -> Self {
+        Self { name, source: source.to_owned(), fixed_keys, compiled: redis::Script::new(source) }
+    }
+
+    /// The same for one of a family: `prelude` goes behind the first line, which tells Redis how to run the script.
+    pub fn with_prelude(name: &'static str, prelude: &str, source: &str, fixed_keys: usize) -> Self {
+        let (first, rest) = source.split_once('\n').unwrap_or((source, ""));
+        let source = format!("{first}\n{prelude}{rest}");
+        Self { name, compiled: redis::Script::new(&source), source, fixed_keys }
+    }
+
+    /// Its file's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its source, as Redis gets it.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// How many keys every call has.
+    pub fn fixed_keys(&self) -> usize {
+        self.fixed_keys
+    }
+
+    /// Begins a call.
+    pub fn call(&self) -> Call<'_> {
+        Call { invocation: self.compiled.prepare_invoke() }
+    }
+}
+
+/// A call being put together.
+#[derive(Debug)]
+pub struct Call<'a> {
+    invocation: redis::ScriptInvocation<'a>,
+}
+
+impl Call<'_> {
+    /// Adds a key.
+    #[must_use]
+    pub fn key(mut self, key: &str) -> Self {
+        self.invocation.key(key);
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.invocation.arg(argument);
+        self
+    }
+
+    /// Runs it, loading the script first where Redis does not know it (a new server, a restart, `SCRIPT FLUSH`).
+    pub async fn run<T: FromRedisValue>(&self, redis: &Redis) -> Result<T, StoreError> {
+        let mut connection = redis.clone();
+        redis.within_timeout(self.invocation.invoke_async(&mut connection)).await
+    }
+}

@@ -1,0 +1,188 @@
+//! The seat locks' scripts against real Redis, alone and as a cluster.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lua::holds::HoldScripts;
+use lua::{Mode, Redis, RedisSettings};
+
+const LIFE_MS: u64 = 60_000;
+/// The time that tests tell the scripts, where it matters.
+const NOW_MS: u64 = 1_000_000;
+
+struct Room {
+    redis: Redis,
+    scripts: HoldScripts,
+    concert: String,
+}
+
+impl Room {
+    fn new(redis: Redis) -> Self {
+        // A tag of its own per room, so that tests can share a server.
+        let concert = format!("{}-{:?}", std::process::id(), std::time::Instant::now());
+        Self { redis, scripts: HoldScripts::default(), concert: concert.replace(['{', '}', ' '], "") }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("hold-test:{{{}}}:{name}", self.concert)
+    }
+
+    async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(word);
+        }
+        self.redis.run(command).await.unwrap()
+    }
+
+    async fn admit(&self, user: &str, pass: &str, lease_end_ms: u64) {
+        let (leases, passes) = (self.key("leases"), self.key("passes"));
+        let _: i64 = self.command(&["ZADD", &leases, &lease_end_ms.to_string(), user]).await;
+        let _: i64 = self.command(&["HSET", &passes, user, pass]).await;
+    }
+
+    async fn hold(&self, user: &str, pass: &str, seats: &[&str]) -> (String, i64) {
+        self.hold_at(user, pass, seats, NOW_MS).await
+    }
+
+    async fn hold_at(&self, user: &str, pass: &str, seats: &[&str], now_ms: u64) -> (String, i64) {
+        let mut call = self.scripts.hold.call();
+        for name in ["leases", "passes", "fence"].iter().chain(seats) {
+            call = call.key(&self.key(name));
+        }
+        call.arg(user).arg(pass).arg(LIFE_MS).arg(now_ms).run(&self.redis).await.unwrap()
+    }
+
+    async fn release(&self, locks: &[(&str, &str)]) -> u64 {
+        let mut call = self.scripts.release.call();
+        for (seat, value) in locks {
+            call = call.key(&self.key(seat)).arg(*value);
+        }
+        call.run(&self.redis).await.unwrap()
+    }
+
+    async fn lock(&self, seat: &str) -> Option<String> {
+        self.command(&["GET", &self.key(seat)]).await
+    }
+}
+
+fn connect(urls: &str, mode: Mode) -> Redis {
+    let urls = urls.split(',').map(str::to_owned).collect();
+    Redis::new(&RedisSettings { urls, mode, call_timeout: Duration::from_secs(5) }).unwrap()
+}
+
+/// The same test alone and in a cluster, where a key that is not declared, or of another slot, is an error.
+macro_rules! both {
+    ($(#[$doc:meta])* $name:ident, $room:ident, $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn body($room: Room) $body
+
+            #[tokio::test]
+            async fn alone() {
+                body(Room::new(connect(&stack::shared::redis_url().unwrap(), Mode::Standalone))).await;
+            }
+
+            #[tokio::test]
+            async fn in_a_cluster() {
+                body(Room::new(connect(&stack::shared::redis_cluster_urls().unwrap(), Mode::Cluster))).await;
+            }
+        }
+    };
+}
+
+both!(a_hold_locks_every_seat_under_one_fence, room, {
+    room.admit("u", "1:2", NOW_MS + 1).await;
+    assert_eq!(room.hold("u", "1:2", &["a", "b"]).await, ("held".to_owned(), 1));
+    assert_eq!(room.lock("a").await.as_deref(), Some("u:1"));
+    assert_eq!(room.lock("b").await.as_deref(), Some("u:1"));
+    assert_eq!(room.hold("u", "1:2", &["c"]).await, ("held".to_owned(), 2));
+    let life_ms: u64 = room.command(&["PTTL", &room.key("b")]).await;
+    assert!((LIFE_MS - 5_000..=LIFE_MS).contains(&life_ms), "{life_ms}");
+});
+
+both!(one_taken_seat_leaves_all_others_free, room, {
+    room.admit("u", "1:1", NOW_MS + 1).await;
+    room.admit("v", "2:1", NOW_MS + 1).await;
+    assert_eq!(room.hold("u", "1:1", &["b"]).await.0, "held");
+    assert_eq!(room.hold("v", "2:1", &["a", "b", "c"]).await, ("taken".to_owned(), 2));
+    assert_eq!((room.lock("a").await, room.lock("c").await), (None, None));
+    assert_eq!(room.lock("b").await.as_deref(), Some("u:1"));
+    // A seat of one's own is taken too, and a failed hold costs no fence number.
+    assert_eq!(room.hold("u", "1:1", &["b"]).await, ("taken".to_owned(), 1));
+    assert_eq!(room.hold("v", "2:1", &["a"]).await, ("held".to_owned(), 2));
+});
+
+both!(only_a_live_lease_with_this_very_pass_holds, room, {
+    assert_eq!(room.hold("u", "1:1", &["a"]).await, ("not_admitted".to_owned(), 0));
+    room.admit("u", "1:1", NOW_MS).await;
+    assert_eq!(room.hold("u", "1:1", &["a"]).await.0, "not_admitted", "a lease that ends now has ended");
+    room.admit("u", "1:1", NOW_MS + 1).await;
+    for pass in ["1:2", "2:1", "1", ""] {
+        assert_eq!(room.hold("u", pass, &["a"]).await.0, "not_admitted", "{pass}");
+    }
+    assert_eq!(room.lock("a").await, None);
+    assert_eq!(room.hold("u", "1:1", &["a"]).await.0, "held");
+    // Without a time of the caller's it is Redis' own, for which that lease is long over.
+    assert_eq!(room.hold_at("u", "1:1", &["b"], 0).await.0, "not_admitted");
+    room.admit("u", "1:1", 9_999_999_999_999).await;
+    assert_eq!(room.hold_at("u", "1:1", &["b"], 0).await.0, "held");
+});
+
+both!(a_release_takes_only_the_lock_that_was_meant, room, {
+    room.admit("u", "1:1", NOW_MS + 1).await;
+    room.hold("u", "1:1", &["a", "b"]).await;
+    assert_eq!(room.release(&[("a", "u:2"), ("b", "v:1"), ("c", "u:1")]).await, 0);
+    assert_eq!(room.release(&[("a", "u:1"), ("b", "u:2")]).await, 1);
+    assert_eq!((room.lock("a").await, room.lock("b").await.as_deref()), (None, Some("u:1")));
+    // The seat has a new holder: the old one's late release is nothing to them.
+    room.hold("u", "1:1", &["a"]).await;
+    assert_eq!(room.release(&[("a", "u:1")]).await, 0);
+    assert_eq!(room.lock("a").await.as_deref(), Some("u:2"));
+});
+
+both!(of_many_at_once_one_holds, room, {
+    let room = &room;
+    for n in 0..50 {
+        room.admit(&format!("u{n}"), "1:1", NOW_MS + 1).await;
+    }
+    let holds = (0..50).map(|n| async move {
+        // Half want the seats in the other order.
+        let seats = if n % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
+        room.hold(&format!("u{n}"), "1:1", &seats).await.0
+    });
+    let outcomes = futures_util::future::join_all(holds).await;
+    assert_eq!(outcomes.iter().filter(|status| *status == "held").count(), 1);
+    assert_eq!(room.lock("a").await, room.lock("b").await);
+});
+
+/// The numbers in `NAME[n]`.
+fn numbers(text: &str, name: &str) -> BTreeSet<usize> {
+    let opening = format!("{name}[");
+    text.split(opening.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()))
+        .collect()
+}
+
+#[test]
+fn headers_say_what_the_code_does() {
+    for script in HoldScripts::default().all() {
+        let source = script.source();
+        let (header, code): (Vec<&str>, Vec<&str>) = source.lines().partition(|line| line.starts_with("--"));
+        let (header, code) = (header.join("\n"), code.join("\n"));
+        assert!(source.starts_with("#!lua\n"), "{}", script.name());
+        let verb = script.name().strip_prefix("holds/").unwrap();
+        assert!(header.starts_with(&format!("-- {verb}: ")), "{verb}");
+        for part in ["ATOMIC", "RETRY", "KEYS", "ARGV", "RETURNS", "COST"] {
+            assert!(header.contains(&format!("-- {part} ")), "{verb} tells no {part}");
+        }
+        assert_eq!(numbers(&code, "KEYS"), (1..=script.fixed_keys()).collect(), "{verb}");
+        let told = header.split("ARGV").nth(1).unwrap().split("RETURNS").next().unwrap();
+        assert!(numbers(&code, "ARGV").is_subset(&numbers(told, "")), "{verb}");
+        for status in ["held", "taken", "not_admitted"].iter().filter(|status| code.contains(**status)) {
+            assert!(header.contains(&format!("'{status}'")), "{verb} does not tell of {status}");
+        }
+    }
+}

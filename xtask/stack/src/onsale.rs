@@ -1,0 +1,269 @@
+//! Onsale itself: gateways, core-apis and what stands around them.
+//!
+//! [`Setup`] says what the services have in common; it starts single services, which tests kill
+//! and restart as they like. [`Onsale`] is a whole stack behind nginx in one call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+pub use crate::onsale_stack::{MOCK_PORT, Onsale, OnsaleOptions, nginx_values};
+use crate::process::{Launch, Process};
+use crate::{http, ports, programs, wait};
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// A service drains for up to ten seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// Only its owner may read the file with the secrets.
+const SECRETS_MODE: u32 = 0o600;
+
+/// What the services sign and verify tokens with. Its debug output shows none of it.
+#[derive(Clone)]
+pub struct Secrets(BTreeMap<String, String>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({:?})", self.0.keys())
+    }
+}
+
+impl Secrets {
+    /// New ones, made by `gateway generate-secrets`.
+    pub fn generate(gateway: &Path) -> Result<Self> {
+        let text = programs::output(programs::command(gateway).arg("generate-secrets"))?;
+        Self::parse(&text)
+    }
+
+    /// Those of the file, or new ones that are then written to it.
+    pub fn load_or_generate(file: &Path, gateway: &Path) -> Result<Self> {
+        if let Ok(text) = std::fs::read_to_string(file) {
+            return Self::parse(&text).with_context(|| file.display().to_string());
+        }
+        let secrets = Self::generate(gateway)?;
+        let lines: Vec<String> = secrets.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(SECRETS_MODE)
+            .open(file)
+            .and_then(|mut opened| writeln!(opened, "{}", lines.join("\n")))
+            .with_context(|| file.display().to_string())?;
+        Ok(secrets)
+    }
+
+    /// The value of one of them, such as `SESSION_SECRET`.
+    pub fn get(&self, name: &str) -> Result<&str> {
+        self.0.get(name).map(String::as_str).with_context(|| format!("the secrets have no {name}"))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let secrets: BTreeMap<String, String> = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+            .collect();
+        let secrets = Self(secrets);
+        for name in ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", "PASS_PUBLIC_KEYS"] {
+            ensure!(!secrets.get(name)?.is_empty(), "{name} is empty");
+        }
+        Ok(secrets)
+    }
+}
+
+/// What all services of one stack have in common.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The folder with the binaries `gateway` and `core-api`, such as `target/debug`.
+    pub binaries: PathBuf,
+    /// The folder that logs go to, one file per service.
+    pub logs: PathBuf,
+    /// Keys and secrets.
+    pub secrets: Secrets,
+    /// Redis by its URL, or the nodes of a cluster by theirs, comma-separated.
+    pub redis_url: String,
+    /// Whether `redis_url` names a cluster.
+    pub redis_is_cluster: bool,
+    /// The database.
+    pub database_url: String,
+    /// The address that clients see, such as `http://localhost:8080`.
+    pub public_url: String,
+    /// More variables for gateways (`ADMIT_PER_SECOND` …); they win over the ones made here.
+    pub gateway_env: BTreeMap<String, String>,
+    /// More variables for core-apis (`HOLD_SECONDS` …); they win over the ones made here.
+    pub core_api_env: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Applies the migrations (`core-api migrate`).
+    pub fn migrate(&self) -> Result<()> {
+        self.core_api_to_its_end("migrate")
+    }
+
+    /// Loads the demo data (`core-api demo`); changes nothing when it is there.
+    pub fn demo(&self) -> Result<()> {
+        self.core_api_to_its_end("demo")
+    }
+
+    /// Starts a core-api and waits until it is ready. `name` names it in messages and its log
+    /// file; the port is a free one if none is given.
+    pub fn start_core_api(&self, name: &str, port: Option<u16>) -> Result<Service> {
+        let mut env = self.core_api_env();
+        Service::start(port, |port| {
+            env.insert("CORE_API_LISTEN".into(), format!("127.0.0.1:{port}"));
+            env.extend(self.core_api_env.clone());
+            Ok(self.launch("core-api", name)?.arg_env("serve", &env))
+        })
+    }
+
+    /// Starts a gateway before the given core-apis (`http://host:port`) and waits until it is
+    /// ready.
+    pub fn start_gateway(&self, name: &str, port: Option<u16>, core_api_urls: &[String]) -> Result<Service> {
+        let mut env = self.common_env();
+        env.insert("CORE_API_URLS".into(), core_api_urls.join(","));
+        for secret in ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS"] {
+            env.insert(secret.into(), self.secrets.get(secret)?.to_owned());
+        }
+        Service::start(port, |port| {
+            env.insert("GATEWAY_LISTEN".into(), format!("127.0.0.1:{port}"));
+            env.extend(self.gateway_env.clone());
+            Ok(self.launch("gateway", name)?.arg_env("serve", &env))
+        })
+    }
+
+    fn common_env(&self) -> BTreeMap<String, String> {
+        let mode = if self.redis_is_cluster { "cluster" } else { "standalone" };
+        [
+            ("REDIS_URL", self.redis_url.as_str()),
+            ("REDIS_MODE", mode),
+            ("PUBLIC_URL", &self.public_url),
+            ("LOG_FORMAT", "text"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    fn core_api_env(&self) -> BTreeMap<String, String> {
+        let mut env = self.common_env();
+        env.insert("DATABASE_URL".into(), self.database_url.clone());
+        for secret in ["SESSION_SECRET", "PASS_PUBLIC_KEYS"] {
+            let value = self.secrets.get(secret).unwrap_or_default();
+            env.insert(secret.into(), value.to_owned());
+        }
+        env
+    }
+
+    fn launch(&self, program: &str, name: &str) -> Result<Launch> {
+        let path = self.binaries.join(program);
+        ensure!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` first", path.display());
+        std::fs::create_dir_all(&self.logs)?;
+        Ok(Launch::new(name, path, self.logs.join(format!("{name}.log"))))
+    }
+
+    fn core_api_to_its_end(&self, verb: &str) -> Result<()> {
+        let name = format!("core-api-{verb}");
+        let mut env = self.core_api_env();
+        env.extend(self.core_api_env.clone());
+        let process = self.launch("core-api", &name)?.arg_env(verb, &env).start()?;
+        let status = wait::until(&name, VERB_TIMEOUT, || Ok(process.exit_status()))?;
+        ensure!(
+            status.success(),
+            "core-api {verb} failed ({status}). The end of {}:\n{}",
+            process.log().display(),
+            process.log_tail(20)
+        );
+        Ok(())
+    }
+}
+
+/// Migrations and demo data, which hashes passwords.
+const VERB_TIMEOUT: Duration = Duration::from_mins(2);
+
+impl Launch {
+    fn arg_env(self, verb: &str, env: &BTreeMap<String, String>) -> Self {
+        self.args([verb]).envs(env.clone())
+    }
+}
+
+/// A running gateway or core-api. Dropping it stops it.
+#[derive(Debug)]
+pub struct Service {
+    process: Process,
+    port: u16,
+}
+
+impl Service {
+    fn start(port: Option<u16>, mut launch: impl FnMut(u16) -> Result<Launch>) -> Result<Self> {
+        ports::with_port(port, |port| {
+            let process = launch(port)?.start()?;
+            let service = Self { process, port };
+            service.wait_until_ready()?;
+            Ok(service)
+        })
+    }
+
+    /// `http://127.0.0.1:<port>`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Its process, to kill, pause or resume.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Stops it in good order.
+    pub fn stop(&self) {
+        self.process.terminate(STOP_TIMEOUT);
+    }
+
+    /// Stops it if it runs, starts it again on the same port and waits until it is ready.
+    pub fn restart(&self) -> Result<()> {
+        self.stop();
+        self.process.restart()?;
+        self.wait_until_ready()
+    }
+
+    /// Waits until it says that it is ready (`GET /health/ready` answers 200).
+    pub fn wait_until_ready(&self) -> Result<()> {
+        let what = format!("{} to be ready", self.process.name());
+        let ready = wait::until(&what, START_TIMEOUT, || {
+            self.process.ensure_running()?;
+            let answer = http::get(self.address(), "/health/ready");
+            Ok(answer.is_ok_and(|(status, _)| status == 200).then_some(()))
+        });
+        ready.with_context(|| format!("the end of {}:\n{}", self.process.log().display(), self.process.log_tail(20)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "SESSION_SECRET=a=b\nTICKET_SECRET=c\nPASS_PRIVATE_KEYS=k1:d\nPASS_PUBLIC_KEYS=k1:e\n";
+
+    #[test]
+    fn secrets_keep_their_equal_signs_and_stay_out_of_debug_output() {
+        let secrets = Secrets::parse(TEXT).unwrap();
+        assert_eq!(secrets.get("SESSION_SECRET").unwrap(), "a=b");
+        assert!(!format!("{secrets:?}").contains("a=b"));
+    }
+
+    #[test]
+    fn a_missing_or_empty_secret_is_named() {
+        let error = Secrets::parse("SESSION_SECRET=a\n").unwrap_err();
+        assert!(error.to_string().contains("TICKET_SECRET"), "{error}");
+        let error = Secrets::parse(&TEXT.replace("k1:e", "")).unwrap_err();
+        assert!(error.to_string().contains("PASS_PUBLIC_KEYS"), "{error}");
+    }
+}
