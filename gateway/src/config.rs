@@ -1,0 +1,297 @@
+//! The gateway's settings.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::config::{Faults, Reader, Setting};
+use common::http::SetCookie;
+use common::telemetry;
+use common::tokens::{KeyError, PassSigner, SessionKeys, TicketKeys};
+use http::Uri;
+use ipnet::IpNet;
+use lua::{Mode, RedisSettings};
+
+use crate::domain::RoomDefaults;
+
+const LISTEN: Setting = Setting {
+    name: "GATEWAY_LISTEN",
+    default: Some("127.0.0.1:3101"),
+    unit: "address:port",
+    meaning: "Where the gateway listens.",
+};
+const PUBLIC_URL: Setting = Setting {
+    name: "PUBLIC_URL",
+    default: Some("http://localhost:8080"),
+    unit: "URL",
+    meaning: "How users reach the site; unless it is plain http, cookies are `Secure`.",
+};
+const CORE_API_URLS: Setting = Setting {
+    name: "CORE_API_URLS",
+    default: Some("http://127.0.0.1:3201"),
+    unit: "URLs, comma-separated",
+    meaning: "The replicas of core-api.",
+};
+const REDIS_URL: Setting = Setting {
+    name: "REDIS_URL",
+    default: None,
+    unit: "URL; in cluster mode several, comma-separated",
+    meaning: "The Redis that holds the rooms and the seat locks.",
+};
+const REDIS_MODE: Setting = Setting {
+    name: "REDIS_MODE",
+    default: Some("standalone"),
+    unit: "`standalone` or `cluster`",
+    meaning: "How that Redis is set up.",
+};
+const REDIS_TIMEOUT_MS: Setting = Setting {
+    name: "REDIS_TIMEOUT_MS",
+    default: Some("1000"),
+    unit: "milliseconds",
+    meaning: "How long one call to Redis may take.",
+};
+const SESSION_SECRET: Setting = Setting {
+    name: "SESSION_SECRET",
+    default: None,
+    unit: "text of 32 characters or more; several, comma-separated",
+    meaning: "Signs user sessions, shared by gateway and core-api; the first signs, all verify.",
+};
+const TICKET_SECRET: Setting = Setting {
+    name: "TICKET_SECRET",
+    default: None,
+    unit: "text of 32 characters or more; several, comma-separated",
+    meaning: "Signs queue tickets, known to gateways only; the first signs, all verify.",
+};
+const PASS_PRIVATE_KEYS: Setting = Setting {
+    name: "PASS_PRIVATE_KEYS",
+    default: None,
+    unit: "Ed25519 seeds in base64url, comma-separated",
+    meaning: "Sign admission passes; the first signs, all are published.",
+};
+const TRUSTED_PROXIES: Setting = Setting {
+    name: "TRUSTED_PROXIES",
+    default: Some("127.0.0.0/8,::1/128"),
+    unit: "networks, comma-separated",
+    meaning: "Who may say in `X-Real-IP` which address a client has.",
+};
+const ADMIT_PER_SECOND: Setting = Setting {
+    name: "ADMIT_PER_SECOND",
+    default: Some("50"),
+    unit: "persons a second, fractions allowed",
+    meaning: "How fast a room admits that has no setting of its own.",
+};
+const BURST: Setting = Setting {
+    name: "BURST",
+    default: Some("50"),
+    unit: "persons",
+    meaning: "How many such a room may admit at once after a lull.",
+};
+const MAX_ACTIVE: Setting = Setting {
+    name: "MAX_ACTIVE",
+    default: Some("500"),
+    unit: "persons",
+    meaning: "How many may be inside such a room at once.",
+};
+const SESSION_SECONDS: Setting = Setting {
+    name: "SESSION_SECONDS",
+    default: Some("600"),
+    unit: "seconds",
+    meaning: "How long an admission to such a room lasts.",
+};
+const CLAIM_SECONDS: Setting = Setting {
+    name: "CLAIM_SECONDS",
+    default: Some("45"),
+    unit: "seconds",
+    meaning: "How long a turn in such a room may be claimed.",
+};
+const MAX_IN_FLIGHT: Setting = Setting {
+    name: "GATEWAY_MAX_IN_FLIGHT",
+    default: Some("10000"),
+    unit: "requests",
+    meaning: "Requests under way at once; more are answered 503 `overloaded`.",
+};
+
+/// All of them, in the order in which README shows them.
+pub const SETTINGS: &[Setting] = &[
+    LISTEN,
+    PUBLIC_URL,
+    CORE_API_URLS,
+    REDIS_URL,
+    REDIS_MODE,
+    REDIS_TIMEOUT_MS,
+    SESSION_SECRET,
+    TICKET_SECRET,
+    PASS_PRIVATE_KEYS,
+    TRUSTED_PROXIES,
+    ADMIT_PER_SECOND,
+    BURST,
+    MAX_ACTIVE,
+    SESSION_SECONDS,
+    CLAIM_SECONDS,
+    MAX_IN_FLIGHT,
+    telemetry::LOG_FORMAT,
+    telemetry::RUST_LOG,
+];
+
+/// The gateway's configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How it writes cookies.
+    pub cookies: SetCookie,
+    /// The replicas of core-api.
+    pub core_api_urls: Vec<Uri>,
+    /// Where the rooms are.
+    pub redis: RedisSettings,
+    /// Verify user sessions.
+    pub sessions: Arc<SessionKeys>,
+    /// Sign and verify tickets.
+    pub tickets: Arc<TicketKeys>,
+    /// Signs and verifies passes.
+    pub passes: Arc<PassSigner>,
+    /// Whose word on a client's address counts.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// What holds in rooms without settings of their own.
+    pub room: RoomDefaults,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+}
+
+impl Config {
+    /// Reads and checks all settings; begins to log on the way, so that what is wrong is told in the right form.
+    pub fn read(mut reader: Reader) -> Result<Self, Faults> {
+        telemetry::init(&mut reader);
+        let reader = &mut reader;
+        let cookies = SetCookie::for_site(&reader.text(&PUBLIC_URL));
+        let config = Some(()).and_then(|()| {
+            // Every setting is read before any is missed, so that all faults come at once.
+            let listen = reader.parse(&LISTEN);
+            let core_api_urls = urls(reader);
+            let redis = redis(reader);
+            let sessions = keys(reader, &SESSION_SECRET, SessionKeys::new);
+            let tickets = keys(reader, &TICKET_SECRET, TicketKeys::new);
+            let passes = keys(reader, &PASS_PRIVATE_KEYS, PassSigner::new);
+            let trusted_proxies = networks(reader);
+            let room = room(reader);
+            let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
+            Some(Self {
+                listen: listen?,
+                cookies,
+                core_api_urls: core_api_urls?,
+                redis: redis?,
+                sessions: sessions?,
+                tickets: tickets?,
+                passes: passes?,
+                trusted_proxies: trusted_proxies?,
+                room: room?,
+                max_in_flight: max_in_flight?,
+            })
+        });
+        let faults = std::mem::replace(reader, Reader::new([])).finish();
+        match (config, faults) {
+            (Some(config), Ok(())) => Ok(config),
+            (_, Err(faults)) => Err(faults),
+            (None, Ok(())) => Err(unnamed_fault()),
+        }
+    }
+}
+
+/// Every missing value has noted its fault; this is for the day that one does not.
+fn unnamed_fault() -> Faults {
+    let mut reader = Reader::new([]);
+    reader.fault(&LISTEN, "or another setting is not usable");
+    match reader.finish() {
+        Err(faults) => faults,
+        Ok(()) => unreachable!("a fault was noted"),
+    }
+}
+
+fn urls(reader: &mut Reader) -> Option<Vec<Uri>> {
+    let urls: Option<Vec<Uri>> = reader
+        .list(&CORE_API_URLS)
+        .iter()
+        .map(|text| {
+            text.parse::<Uri>().ok().filter(|url| {
+                url.scheme_str() == Some("http") && url.authority().is_some() && matches!(url.path(), "" | "/")
+            })
+        })
+        .collect();
+    if urls.as_ref().is_none_or(Vec::is_empty) {
+        reader.fault(&CORE_API_URLS, "must be a list of URLs of the form http://host:port");
+        return None;
+    }
+    urls
+}
+
+fn redis(reader: &mut Reader) -> Option<RedisSettings> {
+    let urls = reader.list(&REDIS_URL);
+    let mode = reader.parse::<Mode>(&REDIS_MODE);
+    let timeout = reader.number(&REDIS_TIMEOUT_MS, 10..=30_000_u64);
+    (!urls.is_empty()).then_some(RedisSettings { urls, mode: mode?, call_timeout: Duration::from_millis(timeout?) })
+}
+
+fn keys<K>(
+    reader: &mut Reader,
+    setting: &Setting,
+    make: impl FnOnce(&[String]) -> Result<K, KeyError>,
+) -> Option<Arc<K>> {
+    let texts = reader.list(setting);
+    if texts.is_empty() {
+        return None;
+    }
+    make(&texts).map_err(|error| reader.fault(setting, error)).ok().map(Arc::new)
+}
+
+fn networks(reader: &mut Reader) -> Option<Arc<[IpNet]>> {
+    let networks: Option<Arc<[IpNet]>> = reader.list(&TRUSTED_PROXIES).iter().map(|text| text.parse().ok()).collect();
+    if networks.is_none() {
+        reader.fault(&TRUSTED_PROXIES, "must be a list of networks such as 10.0.0.0/8");
+    }
+    networks
+}
+
+fn room(reader: &mut Reader) -> Option<RoomDefaults> {
+    let admit_per_second = reader.number(&ADMIT_PER_SECOND, 0.001..=1_000_000.0);
+    let burst = reader.number(&BURST, 1..=1_000_000);
+    let max_active = reader.number(&MAX_ACTIVE, 1..=10_000_000);
+    let session = reader.number(&SESSION_SECONDS, 10..=86_400);
+    let claim = reader.number(&CLAIM_SECONDS, 5..=3_600);
+    Some(RoomDefaults {
+        admit_per_second: admit_per_second?,
+        burst: burst?,
+        max_active: max_active?,
+        session: Duration::from_secs(session?),
+        claim: Duration::from_secs(claim?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_nothing_set_every_missing_setting_is_named_at_once() {
+        let message = Config::read(Reader::new([])).unwrap_err().to_string();
+        for name in ["REDIS_URL", "SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS"] {
+            assert!(message.contains(&format!("{name} is not set")), "{message}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_named_and_not_repeated() {
+        let pairs = [
+            ("REDIS_URL", "redis://:pass@h"),
+            ("REDIS_MODE", "both"),
+            ("SESSION_SECRET", "short-secret"),
+            ("BURST", "0"),
+            ("CORE_API_URLS", "ftp://x"),
+        ];
+        let message =
+            Config::read(Reader::new(pairs.map(|(n, v)| (n.to_owned(), v.to_owned())))).unwrap_err().to_string();
+        for name in ["REDIS_MODE", "SESSION_SECRET has a secret", "BURST must lie between", "CORE_API_URLS must be"] {
+            assert!(message.contains(name), "{name}: {message}");
+        }
+        assert!(!message.contains("short-secret") && !message.contains("pass@"), "{message}");
+    }
+}

@@ -1,0 +1,126 @@
+//! How long a wait will be, and when to ask again.
+
+use std::time::Duration;
+
+use super::MAX_POLL_AFTER;
+use super::view::RoomView;
+
+/// How fast a line moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// The likeliest number of turns a second.
+    expected: f64,
+    /// The least and the most that is to be reckoned with.
+    slow: f64,
+    fast: f64,
+    /// How long until anyone is let in.
+    starts_in_seconds: f64,
+}
+
+/// A wait as a range, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitEstimate {
+    /// The likeliest.
+    pub expected_seconds: u64,
+    /// Hardly less than this.
+    pub low_seconds: u64,
+    /// Hardly more than this.
+    pub high_seconds: u64,
+}
+
+impl Pace {
+    /// From what was measured, else from what is set: the rate, and how fast places inside become free.
+    pub fn of(view: &RoomView) -> Self {
+        let counts = &view.counts;
+        let turnover = f64::from(counts.max_active) * 1_000.0 / f64::from(counts.session_ms.max(1));
+        let full = counts.offers + counts.leased >= counts.max_active;
+        let set = if full { counts.admit_per_second.min(turnover) } else { counts.admit_per_second };
+        let expected = view.measured_per_second.filter(|rate| *rate > 0.0).unwrap_or(set).max(0.001);
+        #[expect(clippy::cast_precision_loss, reason = "times in ms are far below 2^52")]
+        let starts_in_seconds = (counts.opens_at_ms - counts.now_ms).max(0) as f64 / 1_000.0;
+        Self {
+            expected,
+            slow: expected * 0.6,
+            fast: (expected * 1.4).min(counts.admit_per_second.max(expected)),
+            starts_in_seconds,
+        }
+    }
+
+    /// How long someone waits who has this many people in front.
+    pub fn wait(&self, ahead: u32) -> WaitEstimate {
+        // Turns come in steps, and so do polls: even the first in line waits a moment.
+        let places = f64::from(ahead) + 1.0;
+        let seconds = |rate: f64| whole_seconds(self.starts_in_seconds + places / rate);
+        WaitEstimate {
+            expected_seconds: seconds(self.expected),
+            low_seconds: whole_seconds(self.starts_in_seconds + f64::from(ahead) / self.fast).saturating_sub(1),
+            high_seconds: seconds(self.slow).saturating_add(3),
+        }
+    }
+}
+
+fn whole_seconds(seconds: f64) -> u64 {
+    const A_MONTH: f64 = 30.0 * 86_400.0;
+    // Clamped to a month before the cast.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = seconds.ceil().clamp(0.0, A_MONTH) as u64;
+    whole
+}
+
+impl WaitEstimate {
+    /// No wait: for those who are not in line.
+    pub const NONE: Self = Self { expected_seconds: 0, low_seconds: 0, high_seconds: 0 };
+
+    /// When to ask again: a quarter of the shortest wait, 1–2 s near the front, at most 30 s, moved by `jitter` (0–1)
+    /// so that those who came together do not come back together.
+    pub fn poll_after(&self, jitter: f64) -> Duration {
+        let quarter = Duration::from_secs(self.low_seconds) / 4;
+        let base = quarter.clamp(Duration::from_millis(1_250), MAX_POLL_AFTER.mul_f64(0.8));
+        base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0)).min(MAX_POLL_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::tests::counts;
+    use super::super::view::{RankTable, RoomCounts};
+    use super::*;
+
+    fn pace(counts: RoomCounts, measured_per_second: Option<f64>) -> Pace {
+        Pace::of(&RoomView { counts, ranks: RankTable::default(), measured_per_second })
+    }
+
+    #[test]
+    fn the_wait_follows_the_measured_rate_and_is_a_range() {
+        let wait = pace(counts(), Some(5.0)).wait(99);
+        assert_eq!(wait.expected_seconds, 20);
+        assert!(wait.low_seconds < 20 && wait.high_seconds > 20, "{wait:?}");
+        assert_eq!(pace(counts(), None).wait(99).expected_seconds, 10, "nothing measured: the rate that is set");
+    }
+
+    #[test]
+    fn a_full_room_moves_as_places_become_free() {
+        let full = RoomCounts { leased: 100, max_active: 100, session_ms: 100_000, ..counts() };
+        assert_eq!(pace(full, None).wait(9).expected_seconds, 10, "one place a second");
+    }
+
+    #[test]
+    fn before_the_opening_the_wait_begins_with_it() {
+        let early = RoomCounts { opens_at_ms: counts().now_ms + 60_000, ..counts() };
+        assert_eq!(pace(early, None).wait(9).expected_seconds, 61);
+        assert!(pace(early, None).wait(0).low_seconds >= 59);
+    }
+
+    #[test]
+    fn polls_come_at_one_to_two_seconds_near_the_front_and_at_most_thirty_far_back() {
+        for ahead in [0, 1, 10, 100, 1_000, 100_000, u32::MAX] {
+            let wait = pace(counts(), None).wait(ahead);
+            for jitter in [0.0, 0.5, 1.0] {
+                let after = wait.poll_after(jitter);
+                assert!((Duration::from_secs(1)..=MAX_POLL_AFTER).contains(&after), "{ahead} {after:?}");
+                assert!(ahead > 10 || after <= Duration::from_secs(2), "{ahead} {after:?}");
+            }
+            assert!(wait.low_seconds <= wait.expected_seconds && wait.expected_seconds <= wait.high_seconds);
+        }
+    }
+}

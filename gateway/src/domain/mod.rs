@@ -1,0 +1,47 @@
+//! Places in line and what is told about them. Knows neither HTTP nor Redis.
+
+mod concert;
+mod error;
+mod estimate;
+mod standing;
+mod view;
+
+pub use concert::{ConcertFacts, SaleStatus};
+pub use error::QueueError;
+pub use estimate::{Pace, WaitEstimate};
+pub use standing::{Lease, Standing};
+pub use view::{Mode, RankTable, RateMeter, RoomCounts, RoomView};
+
+use std::time::Duration;
+
+/// What holds in a room that has no settings of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoomDefaults {
+    /// Admissions a second, fractions allowed.
+    pub admit_per_second: f64,
+    /// How many may be admitted at once after a lull.
+    pub burst: u32,
+    /// How many may be inside at once, offers included.
+    pub max_active: u32,
+    /// How long an admission lasts.
+    pub session: Duration,
+    /// How long a turn may be claimed.
+    pub claim: Duration,
+}
+
+/// How long after a promised poll someone still counts as present.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+/// The longest that anyone is told to wait between two polls.
+pub const MAX_POLL_AFTER: Duration = Duration::from_secs(30);
+/// Within this time everyone near the front has been asked to poll, so that a missing sign means absence.
+pub const SETTLE: Duration = Duration::from_secs(45);
+
+/// How many people from the front are watched for presence, at this many admissions a second: a minute and a half of
+/// admissions, and never fewer than a thousand.
+pub fn reach(admit_per_second: f64) -> u32 {
+    const AT_MOST: f64 = 1_000_000.0;
+    // Clamped between two small constants before the cast.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let reach = (admit_per_second * 90.0).clamp(1_000.0, AT_MOST) as u32;
+    reach
+}

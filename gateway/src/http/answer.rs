@@ -1,0 +1,89 @@
+//! What clients of the queue are told: `{token, status, queueInfo, admission?}`.
+
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use common::clock::serialize_rfc3339;
+use common::ids::ConcertId;
+use common::language::Language;
+use http::header::{CACHE_CONTROL, HeaderValue, SET_COOKIE};
+use serde::Serialize;
+
+use crate::domain::{Lease, WaitEstimate};
+
+/// How often someone may ask who is not in line: inside, there is little to learn; gone, nothing.
+pub(super) const POLL_AFTER_INSIDE_MS: u64 = 10_000;
+pub(super) const POLL_AFTER_END_MS: u64 = 30_000;
+
+/// A standing as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct QueueAnswer {
+    pub(super) token: String,
+    pub(super) status: &'static str,
+    pub(super) queue_info: QueueInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) admission: Option<Admission>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct QueueInfo {
+    concert_id: ConcertId,
+    position: u32,
+    ahead: u32,
+    wait_time: String,
+    wait_seconds: u64,
+    wait_seconds_low: u64,
+    wait_seconds_high: u64,
+    poll_after_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Admission {
+    #[serde(serialize_with = "serialize_rfc3339")]
+    expires_at: DateTime<Utc>,
+    expires_in_seconds: u64,
+}
+
+impl From<Lease> for Admission {
+    fn from(lease: Lease) -> Self {
+        Self { expires_at: lease.ends_at, expires_in_seconds: lease.remaining_seconds }
+    }
+}
+
+impl QueueInfo {
+    /// Of someone in line.
+    pub(super) fn waiting(
+        concert_id: ConcertId,
+        position: u32,
+        ahead: u32,
+        wait: WaitEstimate,
+        poll_after_ms: u64,
+        language: Language,
+    ) -> Self {
+        Self {
+            concert_id,
+            position,
+            ahead,
+            wait_time: language.duration(wait.expected_seconds),
+            wait_seconds: wait.expected_seconds,
+            wait_seconds_low: wait.low_seconds,
+            wait_seconds_high: wait.high_seconds,
+            poll_after_ms,
+        }
+    }
+
+    /// Of someone who is not in line, or no longer.
+    pub(super) fn not_waiting(concert_id: ConcertId, position: u32, poll_after_ms: u64, language: Language) -> Self {
+        Self::waiting(concert_id, position, 0, WaitEstimate::NONE, poll_after_ms, language)
+    }
+}
+
+impl QueueAnswer {
+    /// The answer with the cookie that hands over its token. Never cached: it is one person's, at one moment.
+    pub(super) fn with_cookie(self, cookie: HeaderValue) -> Response {
+        ([(CACHE_CONTROL, HeaderValue::from_static("no-store")), (SET_COOKIE, cookie)], axum::Json(self))
+            .into_response()
+    }
+}

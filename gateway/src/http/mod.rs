@@ -1,0 +1,72 @@
+//! The gateway's HTTP edge.
+
+mod answer;
+mod client_address;
+mod errors;
+mod frontier;
+mod guard;
+mod health;
+mod jwks;
+mod presented;
+mod proxy;
+mod queue;
+mod state;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use common::http::{Endpoint, endpoint, finish, limit_in_flight, router};
+use common::problem::{ErrorCode, Problem};
+use http::Method;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use state::AppState;
+
+/// The most that the body of a request to the gateway itself may have.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What the gateway answers itself. Everything else is core-api's.
+pub fn endpoints() -> Vec<Endpoint<AppState>> {
+    vec![
+        endpoint(Method::GET, "/health", get(health::health)),
+        endpoint(Method::GET, "/health/live", get(health::live)),
+        endpoint(Method::GET, "/health/ready", get(health::ready)),
+        endpoint(Method::POST, "/queue/token", post(queue::join)),
+        endpoint(Method::DELETE, "/queue/token", delete(queue::leave)),
+        endpoint(Method::GET, "/queue/status", get(queue::status)),
+        endpoint(Method::GET, "/queue/{concertId}/frontier", get(frontier::frontier)),
+        endpoint(Method::GET, "/.well-known/jwks.json", get(jwks::jwks)),
+    ]
+}
+
+/// The whole gateway as a service.
+pub fn app(state: AppState) -> Router {
+    let in_flight = state.in_flight();
+    router(endpoints())
+        .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
+        .fallback(elsewhere)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(in_flight, limit_in_flight))
+        .layer(CatchPanicLayer::custom(|_| {
+            axum::response::IntoResponse::into_response(Problem::new(ErrorCode::Internal))
+        }))
+        .layer(from_fn(finish))
+        .with_state(state)
+}
+
+/// What is not ours is core-api's, but for what looks like the queue's: a mistyped path is told here, not two hops on.
+async fn elsewhere(
+    state: State<AppState>,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let path = request.uri().path();
+    if path == "/queue" || path.starts_with("/queue/") {
+        return Err(ErrorCode::NotFound.into());
+    }
+    proxy::proxy(state, peer, request).await
+}

@@ -1,0 +1,57 @@
+//! What every handler has at hand.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use common::clock::SharedClock;
+use common::http::InFlight;
+use common::tokens::SessionKeys;
+
+use crate::config::Config;
+use crate::upstream::CoreApi;
+use crate::worker::Rooms;
+
+/// What every handler has at hand. Cloning it shares it.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// The shared part of [`AppState`].
+pub struct Shared {
+    pub(super) config: Config,
+    pub(super) clock: SharedClock,
+    pub(super) rooms: Rooms,
+    pub(super) core: CoreApi,
+    in_flight: InFlight,
+}
+
+impl AppState {
+    /// From the parts that were built.
+    pub fn new(config: Config, clock: SharedClock, rooms: Rooms, core: CoreApi) -> Self {
+        let in_flight = InFlight::at_most(config.max_in_flight);
+        Self(Arc::new(Shared { config, clock, rooms, core, in_flight }))
+    }
+
+    pub(super) fn in_flight(&self) -> InFlight {
+        self.0.in_flight.clone()
+    }
+}
+
+impl std::ops::Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl FromRef<AppState> for Arc<SessionKeys> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.config.sessions)
+    }
+}
+
+impl FromRef<AppState> for SharedClock {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.clock)
+    }
+}

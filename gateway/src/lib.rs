@@ -1,0 +1,29 @@
+//! The waiting room: admits people in queue position order, and passes the rest of the API on to core-api.
+//!
+//! - [`http`]: what clients see
+//! - [`domain`]: positions, places, waits; knows neither HTTP nor Redis
+//! - [`store`]: the room in Redis
+//! - [`upstream`]: core-api, asked about concerts and proxied to
+//! - [`worker`]: a room's tasks in this process: batching, admission, the view that polls are answered from
+
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod secrets;
+pub mod store;
+pub mod upstream;
+pub mod worker;
+
+use common::lifecycle::Lifecycle;
+
+pub use config::Config;
+pub use http::{AppState, app};
+
+/// Builds what the HTTP edge needs from the configuration. Nothing is connected to yet.
+pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Lifecycle) -> anyhow::Result<AppState> {
+    let redis = lua::Redis::new(&config.redis)?;
+    let store = store::QueueStore::new(redis, config.room);
+    let core = upstream::CoreApi::new(&config.core_api_urls)?;
+    let rooms = worker::Rooms::new(store, core.clone(), lifecycle.clone());
+    Ok(AppState::new(config, clock, rooms, core))
+}

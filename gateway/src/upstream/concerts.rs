@@ -1,0 +1,66 @@
+//! What core-api says of concerts, asked once however many want to know.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use common::ids::ConcertId;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use moka::future::Cache;
+use serde::Deserialize;
+
+use super::core_api::{Away, CoreApi};
+use crate::domain::{ConcertFacts, QueueError, SaleStatus};
+
+/// How long an answer is good for: long enough to take the flood at an opening, short enough that a concert made a
+/// moment ago is found.
+const KEPT_FOR: Duration = Duration::from_secs(2);
+const KEPT_AT_MOST: u64 = 10_000;
+const MAX_BODY: usize = 64 * 1024;
+
+/// The concerts of core-api.
+#[derive(Debug, Clone)]
+pub struct Concerts {
+    core: CoreApi,
+    known: Cache<ConcertId, Option<ConcertFacts>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Concert {
+    status: SaleStatus,
+    sale_opens_at: Option<DateTime<Utc>>,
+}
+
+impl Concerts {
+    /// Asks this core-api.
+    pub fn new(core: CoreApi) -> Self {
+        Self { core, known: Cache::builder().max_capacity(KEPT_AT_MOST).time_to_live(KEPT_FOR).build() }
+    }
+
+    /// What is known of a concert, asking at most once in [`KEPT_FOR`]; `None` where there is none.
+    pub async fn look_up(&self, concert: ConcertId) -> Result<Option<ConcertFacts>, QueueError> {
+        self.known.try_get_with(concert, self.ask(concert)).await.map_err(|away| QueueError::CoreAway(away.0.clone()))
+    }
+
+    /// Asks for a concert.
+    pub async fn ask(&self, concert: ConcertId) -> Result<Option<ConcertFacts>, Away> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = format!("/concerts/{concert}").parse().map_err(|error| Away(format!("{error}")))?;
+        let response = self.core.send(request).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::OK => {
+                let body = Limited::new(response.into_body(), MAX_BODY)
+                    .collect()
+                    .await
+                    .map_err(|error| Away(error.to_string()))?;
+                let concert: Concert = serde_json::from_slice(&body.to_bytes())
+                    .map_err(|error| Away(format!("a concert in another shape: {error}")))?;
+                Ok(Some(ConcertFacts { status: concert.status, sale_opens_at: concert.sale_opens_at }))
+            }
+            status => Err(Away(format!("asked for a concert, core-api answered {status}"))),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Joins and polls, group-committed: whatever gathered while the last call was under way goes out as one. Nothing waits
+//! for a timer, so an idle room adds no latency, and a flood costs Redis one script call for hundreds of people.
+
+use std::sync::Arc;
+
+use common::ids::UserId;
+use lua::StoreError;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::room::{Request, Room};
+use crate::domain::{QueueError, Standing};
+use crate::store::Arrival;
+
+/// The most that one call carries: about two milliseconds of Redis.
+const MAX_BATCH: usize = 512;
+
+type Answer = oneshot::Sender<Result<Standing, QueueError>>;
+
+/// Takes the room's requests to Redis until `stopping`.
+pub(super) async fn run(room: Arc<Room>, mut requests: mpsc::Receiver<Request>, stopping: CancellationToken) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    loop {
+        tokio::select! {
+            taken = requests.recv_many(&mut batch, MAX_BATCH) => if taken == 0 { return },
+            () = stopping.cancelled() => return,
+        }
+        serve(&room, &mut batch).await;
+    }
+}
+
+async fn serve(room: &Room, batch: &mut Vec<Request>) {
+    let mut joins: (Vec<UserId>, Vec<Answer>) = Default::default();
+    let mut polls: (Vec<(UserId, u32, u32)>, Vec<Answer>) = Default::default();
+    for request in batch.drain(..) {
+        match request {
+            Request::Join { user, answer } => {
+                joins.0.push(user);
+                joins.1.push(answer);
+            }
+            Request::Poll { user, position, epoch, answer } => {
+                polls.0.push((user, position, epoch));
+                polls.1.push(answer);
+            }
+        }
+    }
+    let context = room.context();
+    let (joined, polled) = tokio::join!(
+        async {
+            if joins.0.is_empty() { Ok(Vec::new()) } else { room.store.join(&room.keys, context, &joins.0).await }
+        },
+        async {
+            if polls.0.is_empty() { Ok(Vec::new()) } else { room.store.poll(&room.keys, context, &polls.0).await }
+        },
+    );
+    answer(joins.1, joined);
+    answer(polls.1, polled);
+}
+
+/// Tells each their own; one who has stopped listening is none of our business.
+fn answer(waiting: Vec<Answer>, arrivals: Result<Vec<Arrival>, StoreError>) {
+    match arrivals {
+        Ok(arrivals) => {
+            for (answer, arrival) in waiting.into_iter().zip(arrivals) {
+                let _ = answer.send(Ok(arrival.standing));
+            }
+        }
+        Err(error) => {
+            let error = QueueError::StoreAway(error.to_string());
+            for answer in waiting {
+                let _ = answer.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! All rooms of this process, made when first asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use common::ids::ConcertId;
+use common::lifecycle::Lifecycle;
+
+use super::room::Room;
+use super::{batch, tick};
+use crate::domain::{ConcertFacts, QueueError};
+use crate::store::QueueStore;
+use crate::upstream::{Concerts, CoreApi};
+
+/// More concerts than any seller runs at once; a bound all the same.
+const MAX_ROOMS: usize = 10_000;
+
+/// The rooms of this process. Cloning it shares them.
+#[derive(Debug, Clone)]
+pub struct Rooms(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    rooms: RwLock<HashMap<ConcertId, Arc<Room>>>,
+    store: QueueStore,
+    concerts: Concerts,
+    lifecycle: Lifecycle,
+}
+
+impl Rooms {
+    /// No rooms yet; they live in `store`, are of `core`'s concerts, and their tasks belong to `lifecycle`.
+    pub fn new(store: QueueStore, core: CoreApi, lifecycle: Lifecycle) -> Self {
+        Self(Arc::new(Inner { rooms: RwLock::default(), store, concerts: Concerts::new(core), lifecycle }))
+    }
+
+    /// The room of a concert that exists.
+    pub async fn room(&self, concert: ConcertId) -> Result<Arc<Room>, QueueError> {
+        if let Some(room) = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&concert) {
+            return Ok(Arc::clone(room));
+        }
+        let facts = self.0.concerts.look_up(concert).await?.ok_or(QueueError::NoSuchConcert)?;
+        self.open(concert, facts)
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        self.0.store.ping().await.map_err(|error| QueueError::StoreAway(error.to_string()))
+    }
+
+    fn open(&self, concert: ConcertId, facts: ConcertFacts) -> Result<Arc<Room>, QueueError> {
+        let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get(&concert) {
+            return Ok(Arc::clone(room));
+        }
+        if rooms.len() >= MAX_ROOMS {
+            return Err(QueueError::Overloaded);
+        }
+        let (room, requests) = Room::new(concert, facts, self.0.store.clone());
+        let room = Arc::new(room);
+        rooms.insert(concert, Arc::clone(&room));
+        drop(rooms);
+        let lifecycle = &self.0.lifecycle;
+        lifecycle.spawn("room batches", batch::run(Arc::clone(&room), requests, lifecycle.stopping()));
+        lifecycle.spawn("room ticks", tick::run(Arc::clone(&room), lifecycle.stopping()));
+        lifecycle
+            .spawn("room facts", tick::follow_facts(Arc::clone(&room), self.0.concerts.clone(), lifecycle.stopping()));
+        Ok(room)
+    }
+}
