@@ -1,7 +1,7 @@
 //! Failures as clients see them: `application/problem+json` (RFC 9457), one catalogue of stable codes.
 //!
 //! A handler returns a [`Problem`]. It becomes a response that carries it as an extension and no body; the outermost
-//! layer ([`crate::http::layer`]) writes the body, since only there the request's id and language are known.
+//! layer ([`crate::http::finish`]) writes the body, since only there the request's id and language are known.
 
 use std::fmt;
 use std::time::Duration;

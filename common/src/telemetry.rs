@@ -1,5 +1,7 @@
 //! Logs: one line per event on standard error, JSON or text.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Reader, Setting};
@@ -27,7 +29,10 @@ pub fn init(reader: &mut Reader) {
         reader.fault(&RUST_LOG, "is no filter");
     }
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let _ = match reader.text(&LOG_FORMAT).as_str() {
         "text" => builder.try_init(),
         "json" => builder.json().flatten_event(true).try_init(),

@@ -108,7 +108,7 @@ const MAX_IN_FLIGHT: Setting = Setting {
     name: "GATEWAY_MAX_IN_FLIGHT",
     default: Some("10000"),
     unit: "requests",
-    meaning: "Requests under way at once; more are answered 503 `overloaded`.",
+    meaning: "Requests under way at once, of which half may be core-api's; more are answered 503 `overloaded`.",
 };
 
 /// All of them, in the order in which README shows them.

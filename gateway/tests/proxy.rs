@@ -106,6 +106,42 @@ async fn large_bodies_stream_through_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_the_clients_fault_is_told_as_theirs() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let site = Site::start(DEFAULTS).await;
+    let chunks = futures_util::stream::iter((0..1_300).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1_000])));
+    let oversize = site.http.post(format!("{}/upload", site.url)).body(reqwest::Body::wrap_stream(chunks));
+    Answer::of(oversize).await.is_problem(413, "payload_too_large");
+
+    let mut stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    let malformed = b"POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n";
+    stream.write_all(malformed).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 400");
+}
+
+#[tokio::test]
+async fn a_core_api_that_hangs_takes_half_of_the_places_and_no_more() {
+    // Accepts, and never answers.
+    let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (core, alive) = start_core().await;
+    let site = Site::start_before(DEFAULTS, support::redis_settings(), core, &[alive]).await;
+    let mut config = site.config.clone();
+    config.max_in_flight = 8;
+    config.core_api_urls = vec![format!("http://{}", hangs.local_addr().unwrap()).parse().unwrap()];
+    let hung = Site::start_with(config, Arc::clone(&site.core)).await;
+    let slow = format!("{}/concerts/slow", hung.url);
+    let mut asked: tokio::task::JoinSet<_> = (0..20).map(|_| Answer::of(hung.http.get(&slow))).collect();
+    for _ in 0..16 {
+        asked.join_next().await.unwrap().unwrap().is_problem(503, "overloaded");
+    }
+    // Half of the places are left to what needs no core-api.
+    let keys = Answer::of(hung.http.get(format!("{}/.well-known/jwks.json", hung.url))).await;
+    assert_eq!(keys.status.as_u16(), 200);
+}
+
+#[tokio::test]
 async fn only_live_passes_of_the_person_who_asks_open_the_door() {
     let site = Site::start(DEFAULTS).await;
     let (concert, user) = (site.core.concert("on_sale", None), UserId::generate());

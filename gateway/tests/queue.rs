@@ -81,6 +81,45 @@ async fn leaving_is_told_at_once_and_a_new_join_goes_to_the_end() {
 }
 
 #[tokio::test]
+async fn joining_with_a_ticket_gets_a_place_back_that_the_room_has_forgotten() {
+    let redis = stack::redis::Redis::start(&stack::redis::RedisOptions::default()).unwrap();
+    let settings = lua::RedisSettings { urls: vec![redis.url()], ..support::redis_settings() };
+    let (core, address) = start_core().await;
+    let site = Site::start_before(ONE_INSIDE, settings, core, &[address]).await;
+    let concert = site.core.concert("on_sale", None);
+    site.join(UserId::generate(), concert).await;
+    let (first, second) = (UserId::generate(), UserId::generate());
+    site.join(first, concert).await;
+    let ticket = site.join(second, concert).await.token();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while Answer::of(site.http.get(format!("{}/queue/{concert}/frontier", site.url))).await.body["waiting"] != 2 {
+        assert!(std::time::Instant::now() < deadline, "the gateway does not see who waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    redis.command(&["FLUSHALL"]).unwrap();
+    // A page that is loaded again joins again, with the cookie that it has.
+    let again = loop {
+        let request = site.http.post(format!("{}/queue/token", site.url)).bearer_auth(site.session_of(second));
+        let request = request.header("cookie", format!("QueueToken={ticket}"));
+        let answer = Answer::of(request.json(&json!({ "concertId": concert }))).await;
+        if site
+            .config
+            .tickets
+            .verify(&answer.token())
+            .is_ok_and(|new| new.epoch != site.config.tickets.verify(&ticket).unwrap().epoch)
+        {
+            break answer;
+        }
+        assert!(std::time::Instant::now() < deadline, "the gateway does not notice the loss");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((again.body["status"].as_str(), &again.body["queueInfo"]["position"]), (Some("waiting"), &json!(3)));
+    let stranger = site.join(UserId::generate(), concert).await;
+    assert_eq!(stranger.body["status"], "waiting", "nobody walks in while others are coming back");
+    assert!(stranger.body["queueInfo"]["position"].as_u64().unwrap() > 1_000);
+}
+
+#[tokio::test]
 async fn what_someone_is_told_to_be_ahead_never_rises() {
     let site = Site::start(ONE_INSIDE).await;
     let concert = site.core.concert("on_sale", None);

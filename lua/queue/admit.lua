@@ -8,7 +8,7 @@
 --
 -- ATOMIC   all of it: the allowance is worked out and spent in one step
 -- RETRY    safe at any time: what was spent is spent
--- KEYS     [1..8] the room's keys, see room.lua
+-- KEYS     [1..9] the room's keys, see room.lua
 -- ARGV     [1..9] the room's arguments, see room.lua
 --          [10] reach: how many from the front are watched for presence
 --          [11] settle_ms: within what time everyone near the front has been asked to poll
@@ -17,7 +17,8 @@
 -- COST     O((offered + set aside) log n); about 6 commands for each of them
 ensure_room()
 expire(1000)
-redis.call('ZREMRANGEBYSCORE', ENDED, '-inf', now - ENDED_KEPT_MS)
+redis.call('ZREMRANGEBYSCORE', EXPIRED, '-inf', now - ENDED_KEPT_MS)
+redis.call('ZREMRANGEBYSCORE', LEFT, '-inf', now - ENDED_KEPT_MS)
 
 local reach, settle_ms = tonumber(ARGV[10]), tonumber(ARGV[11])
 local state = redis.call('HMGET', ROOM, 'ticked_at_ms', 'grace_until_ms', 'horizon', 'next_horizon', 'next_horizon_at_ms')

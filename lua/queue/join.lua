@@ -3,7 +3,7 @@
 --
 -- ATOMIC   all of it: positions are given in the order of ARGV, and nobody is admitted past someone in line
 -- RETRY    safe at any time: who is known keeps what they have
--- KEYS     [1..8] the room's keys, see room.lua
+-- KEYS     [1..9] the room's keys, see room.lua
 -- ARGV     [1..9] the room's arguments, see room.lua
 --          [10] presence_ms, [11] max_presence_ms: for how long one who just joined counts as present; it grows from
 --               the first to the second with the wait, since who waits longer is told to poll later
@@ -12,7 +12,7 @@
 -- RETURNS  epoch, now_ms, then for each user: state, position, detail, lease_end_ms
 --          state: 1 waiting, 2 admitted, 5 closed (no place was given)
 --          detail: of an admission its nonce; of a new place the number of people in line before it; else -1
--- COST     O(log n) a user; about 6 commands each
+-- COST     O(log n) a user; about 7 commands each
 ensure_room()
 expire(100)
 local presence_ms, max_presence_ms, reach = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
@@ -29,7 +29,8 @@ local function join(user)
   if room.mode == 'closed' then return append(STATE.closed, 0, 0, 0) end
   local position = redis.call('HINCRBY', ROOM, 'seq', 1)
   local in_line = redis.call('ZCARD', WAITING)
-  redis.call('ZREM', ENDED, 'E' .. user, 'L' .. user)
+  redis.call('ZREM', EXPIRED, user)
+  redis.call('ZREM', LEFT, user)
   -- An idle room is invisible. Where anyone is in line, their turn comes first, whatever is free.
   if free >= 1 and (in_line == 0 or room.mode == 'passthrough') then
     free = free - 1
@@ -39,7 +40,7 @@ local function join(user)
   end
   redis.call('ZADD', WAITING, position, user)
   if in_line < reach then
-    local until_polled = in_line / math.max(room.admit_per_second, 0.001) * 250
+    local until_polled = in_line / math.max(room.admit_per_second, 0.001) * 1000
     redis.call('ZADD', PRESENT, now + math.min(max_presence_ms, presence_ms + until_polled), user)
   end
   append(STATE.waiting, position, in_line, 0)

@@ -3,7 +3,7 @@
 --
 -- ATOMIC   a consistent view
 -- RETRY    safe: it only reads
--- KEYS     [1..8] the room's keys, see room.lua
+-- KEYS     [1..9] the room's keys, see room.lua
 -- ARGV     [1..9] the room's arguments, see room.lua
 --          [10] user  [11] the pass as position:nonce
 -- RETURNS  epoch, now_ms, the lease's end in ms, 0 where there is none

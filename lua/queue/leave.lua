@@ -3,7 +3,7 @@
 --
 -- ATOMIC   all of it
 -- RETRY    safe at any time: who is gone is gone
--- KEYS     [1..8] the room's keys, see room.lua
+-- KEYS     [1..9] the room's keys, see room.lua
 -- ARGV     [1..9] the room's arguments, see room.lua
 --          [10] user
 -- RETURNS  epoch, now_ms, 1 if they were in the room, 0 if not
@@ -14,6 +14,6 @@ local was_in = redis.call('ZREM', WAITING, user) + redis.call('ZREM', AWAY, user
   + redis.call('ZREM', OFFERS, user) + redis.call('ZREM', LEASES, user)
 redis.call('ZREM', PRESENT, user)
 redis.call('HDEL', PASSES, user)
-redis.call('ZREM', ENDED, 'E' .. user)
-redis.call('ZADD', ENDED, now, 'L' .. user)
+redis.call('ZREM', EXPIRED, user)
+redis.call('ZADD', LEFT, now, user)
 return { room.epoch, now, was_in > 0 and 1 or 0 }

@@ -3,7 +3,7 @@
 --
 -- ATOMIC   all of it
 -- RETRY    safe at any time: a later time is never replaced by an earlier one
--- KEYS     [1..8] the room's keys, see room.lua
+-- KEYS     [1..9] the room's keys, see room.lua
 -- ARGV     [1..9] the room's arguments, see room.lua
 --          [10..] two for each person: user, and for how many ms from now they count as present
 -- RETURNS  how many of them are in line

@@ -5,27 +5,32 @@
 --   waiting --its turn, and absent--> away --polls again--> waiting, at its own position
 --   offers --not claimed in time--> away
 --
--- KEYS[1] room     HASH  epoch, seq, frontier, nonce, admitted, bucket, bucket_at_ms, ticked_at_ms, horizon…, settings
+-- KEYS[1] room     HASH  epoch, seq, frontier, nonce, admitted, bucket…, rebuild_until_ms, ticked_at_ms, horizon…, settings
 -- KEYS[2] waiting  ZSET  user -> position                 those in line
 -- KEYS[3] away     ZSET  user -> position                 those whose turn came while they were absent
 -- KEYS[4] present  ZSET  user -> time in ms               until when a person near the front counts as present
 -- KEYS[5] offers   ZSET  user -> time in ms               until when a turn may be claimed
 -- KEYS[6] leases   ZSET  user -> time in ms               until when an admission lasts
 -- KEYS[7] passes   HASH  user -> position:nonce           which admission an offer or a lease is
--- KEYS[8] ended    ZSET  E<user> or L<user> -> time in ms whose lease expired, who left, of late
+-- KEYS[8] expired  ZSET  user -> time in ms               whose lease ran out, of late
+-- KEYS[9] left     ZSET  user -> time in ms               who left, of late
 --
 -- ARGV[1] now in ms, 0 for Redis TIME (anything else is a test's)
 -- ARGV[2] admit_per_second  ARGV[3] burst  ARGV[4] max_active  ARGV[5] session_ms  ARGV[6] claim_ms
 --         what holds where the room has no setting of its own
--- ARGV[7] opens_at_ms, 0 for open
--- ARGV[8] floor_position, ARGV[9] floor_epoch: where a room without memory must begin, at the least
+-- ARGV[7] opens_at_ms, 0 for open, -1 where the sale is over
+-- ARGV[8] seen_position, ARGV[9] seen_epoch: the highest number, and in which life of the room, that the caller has
+--         seen; 0 where it has seen nothing. They tell a room that lost its memory, or its latest part, from a new one.
 local ROOM, WAITING, AWAY, PRESENT = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local OFFERS, LEASES, PASSES, ENDED = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local OFFERS, LEASES, PASSES, EXPIRED, LEFT = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 
 local STATE = { waiting = 1, admitted = 2, left = 3, expired = 4, closed = 5 }
 -- How far numbers jump after a room lost its memory: numbers given in its last moments may be known to nobody but
 -- their bearers, who are still to come.
 local SAFETY_GAP = 1000
+-- How long nobody is given a turn after that: whoever is near the front polls every second or two, and has to be back in
+-- line before turns are given again. Those further back are back before their turn can come, at the rate that is set.
+local REBUILD_MS = 5000
 -- Epochs are tenths of a second since 2025, so that 32 bits last until 2038 and a later life has the higher number.
 local EPOCH_ZERO_MS = 1735689600000
 local ENDED_KEPT_MS = 3600000
@@ -37,7 +42,7 @@ if now == 0 then
 end
 
 local fields = redis.call('HMGET', ROOM, 'epoch', 'seq', 'frontier', 'bucket', 'bucket_at_ms', 'mode', 'paused',
-  'admit_per_second', 'burst', 'max_active', 'session_ms', 'claim_ms', 'opens_at_ms')
+  'admit_per_second', 'burst', 'max_active', 'session_ms', 'claim_ms', 'opens_at_ms', 'rebuild_until_ms')
 local room = {
   epoch = tonumber(fields[1]),
   seq = tonumber(fields[2]) or 0,
@@ -50,14 +55,33 @@ local room = {
   session_ms = tonumber(fields[11] or ARGV[5]),
   claim_ms = tonumber(fields[12] or ARGV[6]),
   opens_at_ms = tonumber(fields[13] or ARGV[7]),
+  rebuild_until_ms = tonumber(fields[14]) or 0,
 }
+-- A sale that is over closes the room, however the room is set.
+if tonumber(ARGV[7]) < 0 then room.mode, room.opens_at_ms = 'closed', 0 end
 
--- Begins the room where Redis does not know it: at first use, or after it lost its memory.
+-- Begins the room where Redis does not know it: at first use, or after Redis lost its memory. A room that lost only the
+-- latest part (a replica took over that lagged, a file that lacks the last second) shows by a number lower than one that
+-- was seen; it begins a new life too, with what it still knows.
 local function ensure_room()
-  if room.epoch then return end
-  room.epoch = math.max(math.floor((now - EPOCH_ZERO_MS) / 100), tonumber(ARGV[9]), 1)
-  room.seq = tonumber(ARGV[8])
-  redis.call('HSET', ROOM, 'epoch', room.epoch, 'seq', room.seq, 'frontier', 0)
+  local seen_position, seen_epoch = tonumber(ARGV[8]), tonumber(ARGV[9])
+  local is_missing = not room.epoch
+  local is_rolled_back = room.epoch == seen_epoch and room.seq < seen_position
+  local is_behind = room.epoch and seen_epoch > 0 and room.epoch > seen_epoch and room.seq < seen_position
+  if not (is_missing or is_rolled_back or is_behind) then return end
+
+  if is_missing or is_rolled_back then
+    room.epoch = math.max(math.floor((now - EPOCH_ZERO_MS) / 100), seen_epoch + 1, (room.epoch or 0) + 1)
+  end
+  redis.call('HSET', ROOM, 'epoch', room.epoch, 'frontier', room.frontier)
+  if seen_epoch > 0 then
+    room.seq = seen_position + SAFETY_GAP
+    room.rebuild_until_ms = now + REBUILD_MS
+    -- What was admitted before is not known any more: nothing is saved up.
+    fields[4], fields[5] = '0', tostring(now)
+    redis.call('HSET', ROOM, 'rebuild_until_ms', room.rebuild_until_ms, 'bucket', '0', 'bucket_at_ms', now)
+  end
+  redis.call('HSET', ROOM, 'seq', room.seq)
 end
 
 -- The token bucket: admissions that may happen now, refilled by the time that passed. A clock set back refills nothing.
@@ -74,7 +98,7 @@ end
 local function end_lease(user)
   redis.call('ZREM', LEASES, user)
   redis.call('HDEL', PASSES, user)
-  redis.call('ZADD', ENDED, now, 'E' .. user)
+  redis.call('ZADD', EXPIRED, now, user)
 end
 
 -- Sets someone aside whose turn came and who was not there: the number is kept.
@@ -98,7 +122,7 @@ end
 
 -- How many more may be let in now: the bucket and the free places both allow it.
 local function capacity(bucket)
-  if room.mode == 'closed' or room.paused or now < room.opens_at_ms then return 0 end
+  if room.mode == 'closed' or room.paused or now < room.opens_at_ms or now < room.rebuild_until_ms then return 0 end
   if room.mode == 'passthrough' then return math.huge end
   local active = redis.call('ZCARD', OFFERS) + redis.call('ZCARD', LEASES)
   return math.max(0, math.min(math.floor(bucket + 0.000001), room.max_active - active))
@@ -132,7 +156,7 @@ local function arrive(user, presence_ms)
     end
     local claim_end = tonumber(redis.call('ZSCORE', OFFERS, user))
     redis.call('ZREM', OFFERS, user)
-    if claim_end and claim_end > now then
+    if claim_end and claim_end > now and room.mode ~= 'closed' then
       lease_end = now + room.session_ms
       redis.call('ZADD', LEASES, lease_end, user)
       return STATE.admitted, position, nonce, lease_end

@@ -3,7 +3,7 @@
 use crate::script::Script;
 
 /// How many keys a room has.
-pub const ROOM_KEYS: usize = 8;
+pub const ROOM_KEYS: usize = 9;
 
 /// What every verb begins with.
 pub const PRELUDE: &str = include_str!("../queue/room.lua");

@@ -18,8 +18,9 @@ pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     headers
         .get_all(COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| Cookie::split_parse_encoded(text.to_owned()))
+        // Other people's cookies may hold anything; one that is no ASCII must not hide ours.
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .flat_map(Cookie::split_parse_encoded)
         .filter_map(Result::ok)
         .find(|cookie| cookie.name() == name)
         .map(|cookie| cookie.value_trimmed().to_owned())
@@ -29,14 +30,19 @@ pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 pub fn queue_token(headers: &HeaderMap) -> Option<String> {
     let header =
         headers.get(QUEUE_TOKEN_HEADER).and_then(|value| value.to_str().ok()).map(|text| text.trim().to_owned());
-    header.or_else(|| cookie(headers, QUEUE_TOKEN_COOKIE)).filter(|token| !token.is_empty())
+    let given = |token: &String| !token.is_empty();
+    header.filter(given).or_else(|| cookie(headers, QUEUE_TOKEN_COOKIE).filter(given))
 }
 
 /// The session token that a request presents: `Authorization: Bearer …`, else the cookie of that name.
 pub(super) fn session_token(headers: &HeaderMap) -> Option<String> {
-    let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let value = header.or_else(|| cookie(headers, SESSION_COOKIE))?;
-    let (scheme, token) = value.trim().split_once(' ')?;
+    let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    header.and_then(bearer).or_else(|| bearer(&cookie(headers, SESSION_COOKIE)?))
+}
+
+/// The token in `Bearer <token>`.
+fn bearer(credentials: &str) -> Option<String> {
+    let (scheme, token) = credentials.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
@@ -124,7 +130,20 @@ mod tests {
         let both = headers(&[("x-queue-token", "h"), ("cookie", "QueueToken=c")]);
         assert_eq!(queue_token(&both).as_deref(), Some("h"));
         assert_eq!(queue_token(&headers(&[("cookie", "a=b; QueueToken=c")])).as_deref(), Some("c"));
+        assert_eq!(queue_token(&headers(&[("x-queue-token", ""), ("cookie", "QueueToken=c")])).as_deref(), Some("c"));
         assert_eq!(queue_token(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn what_others_put_into_a_request_does_not_hide_our_tokens() {
+        let korean: HeaderMap =
+            [(COOKIE, HeaderValue::from_bytes("theme=한국; QueueToken=c; Authorization=Bearer s".as_bytes()).unwrap())]
+                .into_iter()
+                .collect();
+        assert_eq!(queue_token(&korean).as_deref(), Some("c"));
+        assert_eq!(session_token(&korean).as_deref(), Some("s"));
+        let basic = headers(&[("authorization", "Basic eDp5"), ("cookie", "Authorization=Bearer s")]);
+        assert_eq!(session_token(&basic).as_deref(), Some("s"));
     }
 
     #[test]

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::error::Category;
 
 use crate::problem::{ErrorCode, Problem};
 
@@ -78,11 +77,9 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.trim_ascii_start().first() == Some(&b'{') {
         match serde_json::from_slice(bytes) {
             Ok(value) => return Ok(value),
-            // Reading stops at the first value of the wrong kind; what follows may still be no JSON at all.
-            Err(error) if error.classify() == Category::Data => {
-                return Err(syntax_error(bytes).unwrap_or_else(|| invalid(&error)));
-            }
-            Err(error) => return Err(malformed(&error)),
+            // Reading stops at the first value of the wrong kind, and what follows may still be no JSON at all. The
+            // error itself does not tell: serde_json calls a number where a name was wanted a syntax error.
+            Err(error) => return Err(syntax_error(bytes).unwrap_or_else(|| invalid(&error))),
         }
     }
     Err(syntax_error(bytes).unwrap_or_else(|| invalid(&"the body must be a JSON object")))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{ErrorCode, Problem};
 
@@ -18,16 +18,21 @@ impl InFlight {
     pub fn at_most(most: usize) -> Self {
         Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
     }
+
+    /// A place among them for as long as it is held; refuses with 503 `overloaded` where there is none.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| Problem::new(ErrorCode::Overloaded))
+    }
 }
 
 /// Middleware: 503 `overloaded` where too many requests are under way already. Health is always told: a process that is
 /// busy is not ill.
-pub async fn limit_in_flight(State(InFlight(slots)): State<InFlight>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/health") {
+pub async fn limit_in_flight(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/health" | "/health/live" | "/health/ready") {
         return next.run(request).await;
     }
-    match slots.try_acquire() {
+    match in_flight.enter() {
         Ok(_slot) => next.run(request).await,
-        Err(_) => Problem::new(ErrorCode::Overloaded).into_response(),
+        Err(problem) => problem.into_response(),
     }
 }

@@ -1,18 +1,23 @@
 //! The outermost layer of both services: gives each request its id, writes the body of each failure, and logs one line
 //! per request.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::language::Language;
 use crate::problem::{ErrorCode, Problem};
+
+/// The most header lines that a request may have.
+pub const MAX_HEADERS: usize = 100;
 
 /// Marks a response that came from an upstream: its body is the upstream's own and is passed on untouched.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +37,11 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
     request.extensions_mut().insert(request_id.clone());
 
-    let mut response = next.run(request).await;
+    let mut response = if request.headers().len() > MAX_HEADERS {
+        Problem::new(ErrorCode::HeadersTooLarge).into_response()
+    } else {
+        next.run(request).await
+    };
 
     if let Some(problem) = problem_of(&response) {
         write_body(&mut response, &problem, language, request_id.as_str());
@@ -83,9 +92,62 @@ fn log_problem(problem: &Problem, method: &Method, route: &str, request_id: &str
         StatusCode::INTERNAL_SERVER_ERROR => {
             tracing::error!(request_id, %method, route, error, cause, "request failed");
         }
+        // One line a second: whoever is overloaded must not spend what is left on saying so.
         status if status.is_server_error() => {
-            tracing::warn!(request_id, %method, route, error, cause, "request could not be served");
+            if let Some(more) = UNSERVED.take_turn() {
+                tracing::warn!(request_id, %method, route, error, cause, more, "request could not be served");
+            }
         }
         _ => tracing::debug!(request_id, %method, route, error, cause, "request refused"),
+    }
+}
+
+/// Requests that could not be served, told once a second.
+static UNSERVED: OncePerSecond = OncePerSecond { told_in: AtomicU64::new(u64::MAX), untold: AtomicU64::new(0) };
+
+/// Lets one event in each second of the process's life through, and counts the others.
+struct OncePerSecond {
+    told_in: AtomicU64,
+    untold: AtomicU64,
+}
+
+impl OncePerSecond {
+    /// How many events since the last turn were not told, if this one may be.
+    fn take_turn(&self) -> Option<u64> {
+        static STARTED: OnceLock<Instant> = OnceLock::new();
+        let second = STARTED.get_or_init(Instant::now).elapsed().as_secs();
+        if self.told_in.swap(second, Ordering::Relaxed) == second {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.untold.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_failures_is_one_line_a_second_with_their_number() {
+        let turns = OncePerSecond { told_in: AtomicU64::new(u64::MAX), untold: AtomicU64::new(0) };
+        assert_eq!(turns.take_turn(), Some(0));
+        let told = (0..1_000).filter(|_| turns.take_turn().is_some()).count();
+        assert!(told <= 2, "{told}");
+        turns.told_in.store(u64::MAX - 1, Ordering::Relaxed);
+        assert!(turns.take_turn().is_some());
+    }
+
+    #[tokio::test]
+    async fn too_many_headers_are_refused_with_a_reason() {
+        let app =
+            axum::Router::new().route("/", axum::routing::get(|| async {})).layer(axum::middleware::from_fn(finish));
+        let mut request = http::Request::builder().uri("/");
+        for number in 0..=MAX_HEADERS {
+            request = request.header(format!("x-{number}"), "1");
+        }
+        let response = tower::ServiceExt::oneshot(app, request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
     }
 }

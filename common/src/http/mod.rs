@@ -14,7 +14,7 @@ pub use cookies::{QUEUE_TOKEN_HEADER, SetCookie, cookie, queue_token};
 pub use endpoint::{Endpoint, endpoint, router};
 pub use extract::{BODY_TIMEOUT, Json, JsonBytes, PathId, Query};
 pub use in_flight::{InFlight, limit_in_flight};
-pub use layer::{UpstreamAnswer, finish};
+pub use layer::{MAX_HEADERS, UpstreamAnswer, finish};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
 pub use serve::{ServeLimits, serve};
 pub use session::SignedIn;

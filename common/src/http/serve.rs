@@ -17,6 +17,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+/// As many headers are read; [`MAX_HEADERS`](super::MAX_HEADERS) are served. What lies between gets a refusal that says
+/// why, which the parser's own does not.
+const PARSED_HEADERS: usize = 256;
+
 /// How much one server takes on.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
@@ -43,8 +47,9 @@ impl Default for ServeLimits {
 pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_headers(64);
+    // HTTP/1 only: telling versions apart would wait for a first byte, without a limit.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_headers(PARSED_HEADERS);
     loop {
         let accepted = tokio::select! {
             accepted = async {

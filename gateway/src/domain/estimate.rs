@@ -15,6 +15,9 @@ pub struct Pace {
     fast: f64,
     /// How long until anyone is let in.
     starts_in_seconds: f64,
+    /// Turns that may come at once, and the most that may come in each second after that.
+    burst: f64,
+    set: f64,
 }
 
 /// A wait as a range, in seconds.
@@ -43,6 +46,8 @@ impl Pace {
             slow: expected * 0.6,
             fast: (expected * 1.4).min(counts.admit_per_second.max(expected)),
             starts_in_seconds,
+            burst: f64::from(counts.burst),
+            set: counts.admit_per_second.max(0.001),
         }
     }
 
@@ -59,6 +64,20 @@ impl Pace {
     }
 }
 
+impl Pace {
+    /// When to ask again who has this many people in front: before their turn can possibly come, 1–2 s near the front, at
+    /// most 30 s, moved by `jitter` (0–1) so that those who came together do not come back together.
+    ///
+    /// It follows the rate that is set, not the one measured: a room that moves slowly because it is full moves at its
+    /// full rate the moment that people leave, and a turn offered to someone who is told to come back much later is a
+    /// place that stays empty.
+    pub fn poll_after(&self, ahead: u32, jitter: f64) -> Duration {
+        let soonest_seconds = self.starts_in_seconds + (f64::from(ahead) - self.burst).max(0.0) / self.set;
+        let base_seconds = (soonest_seconds * 0.7).clamp(1.25, MAX_POLL_AFTER.as_secs_f64() * 0.8);
+        Duration::from_secs_f64(base_seconds * (0.8 + 0.4 * jitter.clamp(0.0, 1.0))).min(MAX_POLL_AFTER)
+    }
+}
+
 fn whole_seconds(seconds: f64) -> u64 {
     const A_MONTH: f64 = 30.0 * 86_400.0;
     // Clamped to a month before the cast.
@@ -70,14 +89,6 @@ fn whole_seconds(seconds: f64) -> u64 {
 impl WaitEstimate {
     /// No wait: for those who are not in line.
     pub const NONE: Self = Self { expected_seconds: 0, low_seconds: 0, high_seconds: 0 };
-
-    /// When to ask again: a quarter of the shortest wait, 1–2 s near the front, at most 30 s, moved by `jitter` (0–1)
-    /// so that those who came together do not come back together.
-    pub fn poll_after(&self, jitter: f64) -> Duration {
-        let quarter = Duration::from_secs(self.low_seconds) / 4;
-        let base = quarter.clamp(Duration::from_millis(1_250), MAX_POLL_AFTER.mul_f64(0.8));
-        base.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0)).min(MAX_POLL_AFTER)
-    }
 }
 
 #[cfg(test)]
@@ -113,14 +124,29 @@ mod tests {
 
     #[test]
     fn polls_come_at_one_to_two_seconds_near_the_front_and_at_most_thirty_far_back() {
+        let pace = pace(counts(), None);
         for ahead in [0, 1, 10, 100, 1_000, 100_000, u32::MAX] {
-            let wait = pace(counts(), None).wait(ahead);
             for jitter in [0.0, 0.5, 1.0] {
-                let after = wait.poll_after(jitter);
+                let after = pace.poll_after(ahead, jitter);
                 assert!((Duration::from_secs(1)..=MAX_POLL_AFTER).contains(&after), "{ahead} {after:?}");
                 assert!(ahead > 10 || after <= Duration::from_secs(2), "{ahead} {after:?}");
+                let soonest = (f64::from(ahead) - 5.0).max(0.0) / 10.0;
+                assert!(after.as_secs_f64() <= soonest.max(2.0), "{ahead}: {after:?} is after their turn");
             }
+            let wait = pace.wait(ahead);
             assert!(wait.low_seconds <= wait.expected_seconds && wait.expected_seconds <= wait.high_seconds);
         }
+    }
+
+    #[test]
+    fn a_room_that_crawls_is_polled_as_if_it_could_run() {
+        let ahead = 30;
+        assert_eq!(pace(counts(), Some(0.01)).poll_after(ahead, 0.5), pace(counts(), None).poll_after(ahead, 0.5));
+    }
+
+    #[test]
+    fn long_before_the_opening_nobody_is_asked_to_hurry() {
+        let early = RoomCounts { opens_at_ms: counts().now_ms + 3_600_000, ..counts() };
+        assert!(pace(early, None).poll_after(0, 0.5) >= Duration::from_secs(20));
     }
 }

@@ -40,6 +40,8 @@ pub struct RoomCounts {
     pub paused: bool,
     /// The rate that is set.
     pub admit_per_second: f64,
+    /// How many turns may come at once after a lull.
+    pub burst: u32,
     /// The capacity that is set.
     pub max_active: u32,
     /// When it opens, in ms of Unix time; 0 where it is open.
@@ -156,6 +158,7 @@ pub(crate) mod tests {
             mode: Mode::Queue,
             paused: false,
             admit_per_second: 10.0,
+            burst: 5,
             max_active: 100,
             opens_at_ms: 0,
             claim_ms: 30_000,

@@ -1,21 +1,22 @@
 //! Everything that is not the queue's goes on to core-api.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use common::http::UpstreamAnswer;
+use common::http::{REQUEST_ID_HEADER, UpstreamAnswer};
 use common::problem::{ErrorCode, Problem};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_TYPE, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tower_http::timeout::TimeoutBody;
+use tower_http::timeout::{TimeoutBody, TimeoutError};
 
 use super::client_address::{REAL_IP_HEADER, client_address};
 use super::state::AppState;
@@ -56,18 +57,28 @@ pub(super) async fn proxy(
     mut request: Request,
 ) -> Result<Response, Problem> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err(ErrorCode::MethodNotAllowed.into());
+        let allowed = [(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))];
+        return Ok((allowed, Problem::new(ErrorCode::MethodNotAllowed)).into_response());
     }
+    let _slot = state.proxied.enter()?;
+    let request_id = request.headers().get(REQUEST_ID_HEADER).cloned();
     let client = client_address(request.headers(), peer, &state.config.trusted_proxies);
     clean_request(request.headers_mut());
     if let Ok(address) = HeaderValue::try_from(client.to_string()) {
         request.headers_mut().insert(REAL_IP_HEADER, address);
     }
+    // Whatever `Connection` listed: the id goes through every hop.
+    if let Some(id) = request_id {
+        request.headers_mut().insert(REQUEST_ID_HEADER, id);
+    }
     *request.version_mut() = Version::HTTP_11;
 
-    let response = match held_length(&request)? {
-        Some(_) => state.core.send(hold(request).await?).await?,
-        None => state.core.stream(request.map(bounded)).await?,
+    let response = if held_length(&request)?.is_some() {
+        state.core.send(hold(request).await?).await?
+    } else {
+        let fault = BodyFault::default();
+        let streamed = state.core.stream(request.map(|body| bounded(body, &fault))).await;
+        streamed.map_err(|away| fault.problem().unwrap_or_else(|| away.into()))?
     };
     Ok(pass_back(response))
 }
@@ -111,19 +122,45 @@ async fn hold(request: Request) -> Result<Request<Bytes>, Problem> {
     Ok(Request::from_parts(parts, bytes))
 }
 
-fn bounded(body: Body) -> Body {
-    let limited = Limited::new(body, MAX_BODY).map_err(|error| match error.downcast::<LengthLimitError>() {
-        Ok(error) => axum::Error::new(error),
-        Err(error) => axum::Error::new(error),
-    });
-    Body::new(TimeoutBody::new(SILENCE_TIMEOUT, limited))
+/// What was wrong with a body that was being streamed: a client's fault must not look like core-api's.
+#[derive(Debug, Clone, Default)]
+struct BodyFault(Arc<OnceLock<ErrorCode>>);
+
+impl BodyFault {
+    fn note(&self, error: &(dyn std::error::Error + Send + Sync + 'static)) {
+        let code = if error.is::<LengthLimitError>() {
+            ErrorCode::PayloadTooLarge
+        } else if error.is::<TimeoutError>() {
+            ErrorCode::RequestTimeout
+        } else {
+            ErrorCode::InvalidRequest
+        };
+        // The first is the cause of those that follow.
+        let _ = self.0.set(code);
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        self.0.get().map(|code| Problem::new(*code))
+    }
+}
+
+fn bounded(body: Body, fault: &BodyFault) -> Body {
+    let fault = fault.clone();
+    let limited = Limited::new(TimeoutBody::new(SILENCE_TIMEOUT, body), MAX_BODY);
+    Body::new(limited.map_err(move |error| {
+        fault.note(&*error);
+        axum::Error::new(error)
+    }))
 }
 
 fn pass_back(mut response: Response) -> Response {
-    let streamed = !response.headers().contains_key(CONTENT_LENGTH);
     remove_hop_by_hop(response.headers_mut());
-    response.extensions_mut().insert(UpstreamAnswer);
-    if streamed { response.map(|body| Body::new(TimeoutBody::new(SILENCE_TIMEOUT, body))) } else { response }
+    // A refusal without a body is a server's own, made before anything could explain it: it is told as a problem.
+    let unexplained = response.status().as_u16() >= 400 && !response.headers().contains_key(CONTENT_TYPE);
+    if !unexplained {
+        response.extensions_mut().insert(UpstreamAnswer);
+    }
+    response.map(|body| Body::new(TimeoutBody::new(SILENCE_TIMEOUT, body)))
 }
 
 #[cfg(test)]

@@ -21,16 +21,25 @@ pub(super) struct JoinRequest {
     concert_id: ConcertId,
 }
 
-/// `POST /queue/token`: a place in line, or the one they have; in an idle room, admission at once.
+/// `POST /queue/token`: a place in line, or the one they have; in an idle room, admission at once. A ticket that comes
+/// with it is proof of a place; one that is not theirs or not ours is as good as none.
 pub(super) async fn join(
     State(state): State<AppState>,
     signed_in: SignedIn,
+    presented: Result<Presented, Problem>,
     language: Language,
     Json { value: JoinRequest { concert_id }, .. }: Json<JoinRequest>,
 ) -> Result<Response, Problem> {
     let room = state.rooms.room(concert_id).await?;
-    let standing = room.join(signed_in.user).await?;
-    let person = Person { user: signed_in.user, concert: concert_id, position: 0, ahead_told: u32::MAX, token: None };
+    let ticket = presented.ok().and_then(|presented| match presented.token {
+        QueueToken::Ticket(ticket) if ticket.user == signed_in.user && ticket.concert == concert_id => Some(ticket),
+        QueueToken::Ticket(_) | QueueToken::Pass(_) => None,
+    });
+    let standing = room.join(signed_in.user, ticket.as_ref()).await?;
+    let same_place =
+        |ticket: &Ticket| matches!(standing, Standing::Waiting { position, .. } if position == ticket.position);
+    let ahead_told = ticket.filter(same_place).map_or(u32::MAX, |ticket| ticket.ahead);
+    let person = Person { user: signed_in.user, concert: concert_id, position: 0, ahead_told, token: None };
     answer(&state, &room, &person, standing, language).await
 }
 
@@ -130,8 +139,8 @@ fn waiting(
     Place { position, epoch, ahead }: Place,
     language: Language,
 ) -> QueueAnswer {
-    let wait = Pace::of(view).wait(ahead);
-    let poll_after = wait.poll_after(rand::random());
+    let pace = Pace::of(view);
+    let (wait, poll_after) = (pace.wait(ahead), pace.poll_after(ahead, rand::random()));
     if ahead < reach(view.counts.admit_per_second) {
         let present_for = poll_after + PRESENCE_GRACE;
         room.note_present(person.user, u32::try_from(present_for.as_millis()).unwrap_or(u32::MAX));

@@ -22,13 +22,16 @@ pub struct Shared {
     pub(super) rooms: Rooms,
     pub(super) core: CoreApi,
     in_flight: InFlight,
+    /// Requests that core-api is at: fewer, so that the queue goes on when core-api does not.
+    pub(super) proxied: InFlight,
 }
 
 impl AppState {
     /// From the parts that were built.
     pub fn new(config: Config, clock: SharedClock, rooms: Rooms, core: CoreApi) -> Self {
         let in_flight = InFlight::at_most(config.max_in_flight);
-        Self(Arc::new(Shared { config, clock, rooms, core, in_flight }))
+        let proxied = InFlight::at_most((config.max_in_flight / 2).max(1));
+        Self(Arc::new(Shared { config, clock, rooms, core, in_flight, proxied }))
     }
 
     pub(super) fn in_flight(&self) -> InFlight {

@@ -12,7 +12,7 @@ impl RoomKeys {
     /// For the room of this concert.
     pub fn of(concert: ConcertId) -> Self {
         Self(
-            ["room", "waiting", "away", "present", "offers", "leases", "passes", "ended"]
+            ["room", "waiting", "away", "present", "offers", "leases", "passes", "expired", "left"]
                 .map(|set| format!("wr:v1:{{{concert}}}:{set}")),
         )
     }

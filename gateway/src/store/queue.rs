@@ -24,10 +24,13 @@ const MAX_EXAMINED: u32 = 5_000;
 pub struct RoomContext {
     /// When sales open, in ms; 0 where they always were.
     pub opens_at_ms: i64,
-    /// Where numbers begin in a room without memory: above all that this gateway has seen.
-    pub floor_position: u32,
-    /// Which life such a room begins, at the least.
-    pub floor_epoch: u32,
+    /// Whether there is nothing to be had any more: nobody is given a turn.
+    pub sale_over: bool,
+    /// The highest number that this gateway has seen, and in which life of the room; 0 where it has seen nothing. A
+    /// room that knows less has lost its memory, or a part of it.
+    pub seen_position: u32,
+    /// See `seen_position`.
+    pub seen_epoch: u32,
     /// What time it is, in ms; 0 for Redis' own clock. Anything else is a test's.
     pub now_ms: i64,
 }
@@ -48,8 +51,10 @@ pub struct Snapshot {
     pub counts: RoomCounts,
     /// Who stands where.
     pub ranks: RankTable,
-    /// Who left or whose lease expired since the time asked for.
-    pub ended: Vec<UserId>,
+    /// Who left since the time asked for, the earliest first; not all of them where they are very many.
+    pub left: Vec<UserId>,
+    /// Up to which time, in ms, that tells all.
+    pub left_until_ms: i64,
 }
 
 /// The rooms in Redis.
@@ -137,16 +142,16 @@ impl QueueStore {
         Ok((offered, aside))
     }
 
-    /// Reads the room, with who ended since `ended_since_ms`. `None` where Redis does not know it.
+    /// Reads the room, with who left since `left_since_ms`. `None` where Redis does not know it.
     pub async fn snapshot(
         &self,
         room: &RoomKeys,
         context: RoomContext,
-        ended_since_ms: i64,
+        left_since_ms: i64,
     ) -> Result<Option<Snapshot>, StoreError> {
-        let (counts, ended, ranks): (Vec<i64>, Vec<String>, Vec<u32>) = self
+        let (counts, left, left_until_ms, ranks): (Vec<i64>, Vec<String>, i64, Vec<u32>) = self
             .call(&self.scripts.snapshot, room, context)
-            .arg(ended_since_ms)
+            .arg(left_since_ms)
             .arg(EXACT_RANKS)
             .arg(RANK_GROWTH)
             .run(&self.redis)
@@ -154,7 +159,8 @@ impl QueueStore {
         Ok(read_counts(&counts)?.map(|counts| Snapshot {
             counts,
             ranks: RankTable::new(ranks.as_chunks::<2>().0.iter().map(|[position, rank]| (*position, *rank)).collect()),
-            ended: ended.iter().filter_map(|user| UserId::from_compact(user).ok()).collect(),
+            left: left.iter().filter_map(|user| UserId::from_compact(user).ok()).collect(),
+            left_until_ms,
         }))
     }
 
@@ -186,9 +192,9 @@ impl QueueStore {
             .arg(self.defaults.max_active)
             .arg(millis(self.defaults.session))
             .arg(millis(self.defaults.claim))
-            .arg(context.opens_at_ms)
-            .arg(context.floor_position)
-            .arg(context.floor_epoch)
+            .arg(if context.sale_over { -1 } else { context.opens_at_ms })
+            .arg(context.seen_position)
+            .arg(context.seen_epoch)
     }
 }
 
@@ -256,6 +262,7 @@ fn read_counts(reply: &[i64]) -> Result<Option<RoomCounts>, StoreError> {
         opens_at_ms,
         claim_ms,
         session_ms,
+        burst,
     ] = reply
     else {
         return Err(unexpected());
@@ -283,6 +290,7 @@ fn read_counts(reply: &[i64]) -> Result<Option<RoomCounts>, StoreError> {
         },
         paused: paused == 1,
         admit_per_second,
+        burst: narrow(burst)?,
         max_active: narrow(max_active)?,
         opens_at_ms,
         claim_ms: narrow(claim_ms)?,

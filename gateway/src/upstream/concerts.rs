@@ -39,7 +39,7 @@ impl Concerts {
         Self { core, known: Cache::builder().max_capacity(KEPT_AT_MOST).time_to_live(KEPT_FOR).build() }
     }
 
-    /// What is known of a concert, asking at most once in [`KEPT_FOR`]; `None` where there is none.
+    /// What is known of a concert, asking at most once in two seconds; `None` where there is none.
     pub async fn look_up(&self, concert: ConcertId) -> Result<Option<ConcertFacts>, QueueError> {
         self.known.try_get_with(concert, self.ask(concert)).await.map_err(|away| QueueError::CoreAway(away.0.clone()))
     }

@@ -18,9 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than core-api's own limit for a request, so that its answer is what clients see.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// After this long no other replica is asked: nginx has a limit of its own, and would blame the gateway.
+const ATTEMPTS_FOR: Duration = Duration::from_secs(10);
 /// Shorter than servers keep idle connections, so that none is closed under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a replica that refused a connection is asked last.
+/// How long a replica that refused a connection, or fell silent, is asked last.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
 const IDLE_CONNECTIONS: usize = 256;
 
@@ -71,17 +73,27 @@ impl CoreApi {
     }
 
     /// Passes on a request whose body is in hand. A replica that refuses the connection has seen nothing of it, so the
-    /// next is asked; one that breaks off may have done it, so only what changes nothing is asked again.
+    /// next is asked; one that breaks off may have done it, so only what changes nothing is asked again. One that falls
+    /// silent is at its limit: asking its neighbour too would only bring that to its own.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response, Away> {
         let (parts, body) = request.into_parts();
         let repeatable = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let mut last = Away("there is no replica".to_owned());
+        let begun = Instant::now();
         for peer in self.in_turn() {
             let mut attempt = Request::from_parts(parts.clone(), Body::from(body.clone()));
-            match self.ask(peer, &mut attempt).await {
+            let failure = match self.ask(peer, &mut attempt).await {
                 Ok(response) => return Ok(response),
-                Err(failure) if failure.before_sending || repeatable => last = failure.away,
-                Err(failure) => return Err(failure.away),
+                Err(failure) => failure,
+            };
+            let again = match failure.when {
+                When::BeforeSending => true,
+                When::BrokenOff => repeatable,
+                When::Silent => false,
+            };
+            last = failure.away;
+            if !again || begun.elapsed() > ATTEMPTS_FOR {
+                break;
             }
         }
         Err(last)
@@ -106,24 +118,23 @@ impl CoreApi {
     async fn ask(&self, peer: &Peer, request: &mut Request<Body>) -> Result<Response, Failure> {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let uri = Uri::builder().scheme(Scheme::HTTP).authority(peer.authority.clone()).path_and_query(path).build();
-        *request.uri_mut() = uri.map_err(|error| Failure { before_sending: false, away: Away(error.to_string()) })?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.0.client.request(std::mem::take(request))).await {
-            Ok(Ok(response)) => Ok(response.map(|body| Body::new(body.map_err(axum::Error::new)))),
-            Ok(Err(error)) => {
-                if error.is_connect() {
-                    let until = self.now_ms() + u64::try_from(AVOIDED_FOR.as_millis()).unwrap_or(0);
-                    peer.avoided_until_ms.store(until, Ordering::Relaxed);
-                }
-                Err(Failure {
-                    before_sending: error.is_connect(),
-                    away: Away(format!("{}: {error:?}", peer.authority)),
-                })
-            }
-            Err(_) => Err(Failure {
-                before_sending: false,
+        *request.uri_mut() = uri.map_err(|error| Failure { when: When::BrokenOff, away: Away(error.to_string()) })?;
+        let failure = match tokio::time::timeout(ANSWER_TIMEOUT, self.0.client.request(std::mem::take(request))).await {
+            Ok(Ok(response)) => return Ok(response.map(|body| Body::new(body.map_err(axum::Error::new)))),
+            Ok(Err(error)) => Failure {
+                when: if error.is_connect() { When::BeforeSending } else { When::BrokenOff },
+                away: Away(format!("{}: {error:?}", peer.authority)),
+            },
+            Err(_) => Failure {
+                when: When::Silent,
                 away: Away(format!("{}: no answer in {ANSWER_TIMEOUT:?}", peer.authority)),
-            }),
+            },
+        };
+        if failure.when != When::BrokenOff {
+            let until = self.now_ms() + u64::try_from(AVOIDED_FOR.as_millis()).unwrap_or(0);
+            peer.avoided_until_ms.store(until, Ordering::Relaxed);
         }
+        Err(failure)
     }
 
     fn now_ms(&self) -> u64 {
@@ -132,6 +143,16 @@ impl CoreApi {
 }
 
 struct Failure {
-    before_sending: bool,
+    when: When,
     away: Away,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// No connection: the replica has seen nothing.
+    BeforeSending,
+    /// The connection broke: the replica may have done what was asked.
+    BrokenOff,
+    /// No answer in time.
+    Silent,
 }

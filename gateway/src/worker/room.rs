@@ -16,6 +16,8 @@ use crate::store::{QueueStore, RoomContext, RoomKeys};
 const MAX_VIEW_AGE: Duration = Duration::from_secs(2);
 /// How long one who asks waits for a view where there is none.
 const VIEW_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How long one who joins or polls waits for their answer, the calls before theirs included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long after its last use a room's tasks rest.
 const IDLE_AFTER: Duration = Duration::from_mins(1);
 /// Joins and polls that wait for Redis; more are turned away.
@@ -23,9 +25,7 @@ pub(super) const MAX_REQUESTS: usize = 8_192;
 /// People noted as present between two ticks; further ones are noted by their next poll.
 const MAX_PRESENT: usize = 200_000;
 /// People remembered as gone, so that an older ticket of theirs is looked up.
-const MAX_ENDED: usize = 100_000;
-/// How far numbers jump in a room that lost its memory, above all that was seen.
-const SAFETY_GAP: u32 = 1_000;
+const MAX_LEFT: usize = 100_000;
 
 /// What a person wants of the room's memory.
 pub(super) enum Request {
@@ -53,7 +53,7 @@ pub struct Room {
     facts: RwLock<ConcertFacts>,
     requests: mpsc::Sender<Request>,
     present: Mutex<HashMap<UserId, u32>>,
-    ended: RwLock<HashSet<UserId>>,
+    left: RwLock<HashSet<UserId>>,
     last_use: Mutex<Instant>,
 }
 
@@ -70,7 +70,7 @@ impl Room {
             facts: RwLock::new(facts),
             requests,
             present: Mutex::default(),
-            ended: RwLock::default(),
+            left: RwLock::default(),
             last_use: Mutex::new(Instant::now()),
         };
         (room, receiver)
@@ -105,15 +105,27 @@ impl Room {
         view.ok_or_else(|| QueueError::StoreAway("the room could not be read in time".to_owned()))
     }
 
-    /// Gives a person a place, or tells the one they have.
-    pub async fn join(&self, user: UserId) -> Result<Standing, QueueError> {
-        match self.sale_over(&*self.view().await?) {
+    /// Gives a person a place, or tells the one they have. Who shows a ticket from a life of the room that it has
+    /// forgotten gets their place in that one back.
+    pub async fn join(&self, user: UserId, ticket: Option<&Ticket>) -> Result<Standing, QueueError> {
+        let view = self.view().await?;
+        match self.sale_over(&view) {
             Some(Standing::SoldOut) => return Err(QueueError::SoldOut),
             Some(_) => return Err(QueueError::SalesClosed),
             None => {}
         }
-        self.ended.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
-        match self.ask(|answer| Request::Join { user, answer }).await? {
+        // Asked even where the ticket's life is the one last seen: the room may have forgotten it since.
+        if let Some(ticket) = ticket
+            && let standing @ (Standing::Waiting { .. } | Standing::Admitted(_)) =
+                self.look_up(user, ticket.position, ticket.epoch).await?
+        {
+            return Ok(standing);
+        }
+        self.left.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
+        let standing = self.ask(|answer| Request::Join { user, answer }).await?;
+        // A room that was empty is looked at again: somebody is there now.
+        self.wanted.notify_one();
+        match standing {
             Standing::Closed => Err(QueueError::SalesClosed),
             standing => Ok(standing),
         }
@@ -124,7 +136,7 @@ impl Room {
     pub async fn stand(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
         let view = self.view().await?;
         let in_line =
-            ticket.epoch == view.counts.epoch && ticket.position > view.counts.frontier && !self.has_ended(ticket.user);
+            ticket.epoch == view.counts.epoch && ticket.position > view.counts.frontier && !self.has_left(ticket.user);
         let standing = if in_line {
             Standing::Waiting { position: ticket.position, epoch: ticket.epoch, ahead: None }
         } else {
@@ -150,7 +162,7 @@ impl Room {
             .leave(&self.keys, self.context(), user)
             .await
             .map_err(|error| QueueError::StoreAway(error.to_string()))?;
-        self.note_ended([user]);
+        self.note_left([user]);
         Ok(was_in)
     }
 
@@ -172,34 +184,42 @@ impl Room {
         std::mem::take(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 
-    pub(super) fn note_ended(&self, users: impl IntoIterator<Item = UserId>) {
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        if ended.len() >= MAX_ENDED {
+    pub(super) fn note_left(&self, users: impl IntoIterator<Item = UserId>) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= MAX_LEFT {
             // Older tickets of theirs will be looked up when their turn comes, which is soon enough.
-            ended.clear();
+            left.clear();
         }
-        ended.extend(users);
+        left.extend(users);
     }
 
-    fn has_ended(&self, user: UserId) -> bool {
-        self.ended.read().unwrap_or_else(PoisonError::into_inner).contains(&user)
+    fn has_left(&self, user: UserId) -> bool {
+        self.left.read().unwrap_or_else(PoisonError::into_inner).contains(&user)
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.last_use.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > IDLE_AFTER
     }
 
-    /// What the scripts have to know. A room without memory begins above everything that was seen here.
+    /// Whether nobody was in line or inside when last seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.borrow().as_ref().is_some_and(|seen| {
+            let counts = &seen.view.counts;
+            counts.waiting + counts.away + counts.offers + counts.leased == 0
+        })
+    }
+
+    /// What the scripts have to know: of the sale, and how far this process has seen the room come.
     pub(super) fn context(&self) -> RoomContext {
-        let opens_at_ms = self.facts().opens_at_ms();
-        match &*self.seen.borrow() {
-            Some(Seen { view, .. }) => RoomContext {
-                opens_at_ms,
-                floor_position: view.counts.seq.saturating_add(SAFETY_GAP),
-                floor_epoch: view.counts.epoch.saturating_add(1),
-                now_ms: 0,
-            },
-            None => RoomContext { opens_at_ms, ..RoomContext::default() },
+        let facts = self.facts();
+        let (seen_position, seen_epoch) =
+            self.seen.borrow().as_ref().map_or((0, 0), |seen| (seen.view.counts.seq, seen.view.counts.epoch));
+        RoomContext {
+            opens_at_ms: facts.opens_at_ms(),
+            sale_over: matches!(facts.status, SaleStatus::SoldOut | SaleStatus::Closed),
+            seen_position,
+            seen_epoch,
+            now_ms: 0,
         }
     }
 
@@ -224,6 +244,10 @@ impl Room {
     ) -> Result<Standing, QueueError> {
         let (answer, answered) = oneshot::channel();
         self.requests.try_send(request(answer)).map_err(|_| QueueError::Overloaded)?;
-        answered.await.unwrap_or_else(|_| Err(QueueError::StoreAway("the room's task is gone".to_owned())))
+        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(QueueError::StoreAway("the room's task is gone".to_owned())),
+            Err(_) => Err(QueueError::StoreAway(format!("no answer within {ANSWER_TIMEOUT:?}"))),
+        }
     }
 }

@@ -144,7 +144,9 @@ impl Onsale {
 /// Values for all of the nginx template's placeholders but `LISTEN`, with limits that no single
 /// machine's test runs into. `prefix` is nginx's folder.
 pub fn nginx_values(gateways: &[SocketAddr], prefix: &Path, access_log: &Path) -> BTreeMap<&'static str, String> {
-    let servers: Vec<String> = gateways.iter().map(|gateway| format!("server {gateway};")).collect();
+    // A gateway that is back is used again after two seconds, not nginx's ten.
+    let servers: Vec<String> =
+        gateways.iter().map(|gateway| format!("server {gateway} max_fails=1 fail_timeout=2s;")).collect();
     BTreeMap::from([
         ("GATEWAY_SERVERS", servers.join(" ")),
         ("MOCK_SERVER", format!("127.0.0.1:{MOCK_PORT}")),
