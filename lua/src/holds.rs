@@ -7,6 +7,8 @@ use crate::script::Script;
 pub struct HoldScripts {
     /// Locks seats for an admitted person, all or none.
     pub hold: Script,
+    /// Gives locks their whole life where they still are the ones meant.
+    pub keep: Script,
     /// Takes locks away where they still are the ones meant.
     pub release: Script,
 }
@@ -16,6 +18,7 @@ impl Default for HoldScripts {
         Self {
             // Leases, passes, fence; then a key per seat.
             hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 3),
+            keep: Script::new("holds/keep", include_str!("../holds/keep.lua"), 0),
             release: Script::new("holds/release", include_str!("../holds/release.lua"), 0),
         }
     }
@@ -23,7 +26,7 @@ impl Default for HoldScripts {
 
 impl HoldScripts {
     /// All of them.
-    pub fn all(&self) -> [&Script; 2] {
-        [&self.hold, &self.release]
+    pub fn all(&self) -> [&Script; 3] {
+        [&self.hold, &self.keep, &self.release]
     }
 }

@@ -62,6 +62,14 @@ impl Room {
         call.run(&self.redis).await.unwrap()
     }
 
+    async fn keep(&self, life_ms: u64, locks: &[(&str, &str)]) -> u64 {
+        let mut call = self.scripts.keep.call().arg(life_ms);
+        for (seat, value) in locks {
+            call = call.key(&self.key(seat)).arg(*value);
+        }
+        call.run(&self.redis).await.unwrap()
+    }
+
     async fn lock(&self, seat: &str) -> Option<String> {
         self.command(&["GET", &self.key(seat)]).await
     }
@@ -101,6 +109,19 @@ both!(a_hold_locks_every_seat_under_one_fence, room, {
     assert_eq!(room.hold("u", "1:2", &["c"]).await, ("held".to_owned(), 2));
     let life_ms: u64 = room.command(&["PTTL", &room.key("b")]).await;
     assert!((LIFE_MS - 5_000..=LIFE_MS).contains(&life_ms), "{life_ms}");
+});
+
+both!(keeping_gives_one_s_own_locks_a_longer_life_and_no_other_s, room, {
+    room.admit("u", "1:1", NOW_MS + 1).await;
+    room.admit("v", "2:1", NOW_MS + 1).await;
+    room.hold("u", "1:1", &["a"]).await;
+    room.hold("v", "2:1", &["b"]).await;
+    let longer_ms = 5 * LIFE_MS;
+    assert_eq!(room.keep(longer_ms, &[("a", "u:1"), ("b", "u:2"), ("c", "u:3")]).await, 1);
+    let life_ms = async |seat: &str| -> i64 { room.command(&["PTTL", &room.key(seat)]).await };
+    assert!(life_ms("a").await > i64::try_from(LIFE_MS).unwrap());
+    assert!(life_ms("b").await <= i64::try_from(LIFE_MS).unwrap());
+    assert_eq!(room.lock("c").await, None, "a lock that has gone is not made anew");
 });
 
 both!(one_taken_seat_leaves_all_others_free, room, {

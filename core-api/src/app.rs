@@ -1,0 +1,53 @@
+//! A core-api put together.
+
+use std::time::Duration;
+
+use axum::Router;
+use common::clock::SharedClock;
+use common::http::ServeLimits;
+use common::lifecycle::Lifecycle;
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::state::AppState;
+use crate::{http, worker};
+
+/// How long closing the connections to `PostgreSQL` may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A core-api, ready to serve.
+#[derive(Debug)]
+pub struct App {
+    state: AppState,
+}
+
+impl App {
+    /// From its settings. Fails on settings that can't be used; that dependencies are away is no failure.
+    pub fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+        Ok(Self { state: AppState::new(config, clock, lifecycle)? })
+    }
+
+    /// Its routes, with every layer.
+    pub fn router(&self) -> Router {
+        http::router(self.state.clone())
+    }
+
+    /// Serves on `listener`, with the background work, until the process is asked to stop; then finishes what is under
+    /// way. Whether it ended in good order.
+    pub async fn serve(self, listener: TcpListener) -> bool {
+        let lifecycle = self.state.lifecycle.clone();
+        self.spawn_workers(&lifecycle);
+        let in_order = lifecycle.serve(listener, self.router(), ServeLimits::default()).await;
+        // Connections that never come back must not hold the process.
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, self.state.db.close()).await.is_ok();
+        in_order && closed
+    }
+
+    fn spawn_workers(&self, lifecycle: &Lifecycle) {
+        let (db, stopping) = (self.state.db.clone(), lifecycle.stopping());
+        let (reserving, catalogue) = (self.state.reserving.clone(), self.state.catalogue.clone());
+        lifecycle.spawn("sweeper", worker::sweep(db.clone(), reserving, catalogue, stopping.clone()));
+        lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
+        lifecycle.spawn("key purge", worker::purge_keys(db, stopping));
+    }
+}

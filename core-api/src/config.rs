@@ -1,0 +1,242 @@
+//! Settings, all from the environment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use common::config::{Faults, Reader, Setting};
+use common::telemetry;
+use common::tokens::{PassKeys, SessionKeys};
+use lua::RedisSettings;
+
+use crate::store::postgres::HoldRules;
+
+/// Where core-api listens.
+pub const LISTEN: Setting = Setting {
+    name: "CORE_API_LISTEN",
+    default: Some("127.0.0.1:3201"),
+    unit: "address:port",
+    meaning: "Where core-api listens.",
+};
+/// Which database.
+pub const DATABASE_URL: Setting = Setting {
+    name: "DATABASE_URL",
+    default: None,
+    unit: "`postgres://…`",
+    meaning: "The PostgreSQL database that decides about seats and money.",
+};
+const DATABASE_MAX_CONNECTIONS: Setting = Setting {
+    name: "DATABASE_MAX_CONNECTIONS",
+    default: Some("16"),
+    unit: "connections",
+    meaning: "How many connections to PostgreSQL one core-api holds at most.",
+};
+const REDIS_URL: Setting = Setting {
+    name: "REDIS_URL",
+    default: None,
+    unit: "`redis://…`",
+    meaning: "Redis; in cluster mode any of its nodes, separated by commas.",
+};
+const REDIS_MODE: Setting = Setting {
+    name: "REDIS_MODE",
+    default: Some("standalone"),
+    unit: "`standalone` or `cluster`",
+    meaning: "Whether Redis is one server or a cluster.",
+};
+const SESSION_SECRET: Setting = Setting {
+    name: "SESSION_SECRET",
+    default: None,
+    unit: "text of 32 characters or more",
+    meaning: "Signs user sessions, the same for gateway and core-api. Several, separated by commas: the first signs, all verify.",
+};
+const PASS_PUBLIC_KEYS: Setting = Setting {
+    name: "PASS_PUBLIC_KEYS",
+    default: None,
+    unit: "Ed25519 keys in base64url",
+    meaning: "Verify admission passes; separated by commas.",
+};
+const PUBLIC_URL: Setting = Setting {
+    name: "PUBLIC_URL",
+    default: Some("http://localhost:8080"),
+    unit: "URL",
+    meaning: "Where users reach the site; cookies are `Secure` unless it is plain http.",
+};
+const SESSION_TTL_SECONDS: Setting = Setting {
+    name: "SESSION_TTL_SECONDS",
+    default: Some("43200"),
+    unit: "seconds",
+    meaning: "How long a session lasts.",
+};
+const HOLD_SECONDS: Setting = Setting {
+    name: "HOLD_SECONDS",
+    default: Some("300"),
+    unit: "seconds",
+    meaning: "How long a held seat can be paid for.",
+};
+const HOLD_GRACE_SECONDS: Setting = Setting {
+    name: "HOLD_GRACE_SECONDS",
+    default: Some("10"),
+    unit: "seconds",
+    meaning: "How much longer a seat's lock in Redis lasts, should nobody release it.",
+};
+const SEATS_PER_USER: Setting = Setting {
+    name: "SEATS_PER_USER",
+    default: Some("4"),
+    unit: "seats",
+    meaning: "How many seats of one concert a user may hold and own.",
+};
+const HASH_QUEUE: Setting = Setting {
+    name: "HASH_QUEUE",
+    default: Some("256"),
+    unit: "logins",
+    meaning: "How many logins and signups wait for password hashing at most; further ones get 429.",
+};
+const MAX_IN_FLIGHT: Setting = Setting {
+    name: "CORE_API_MAX_IN_FLIGHT",
+    default: Some("2048"),
+    unit: "requests",
+    meaning: "How many requests are served at once at most; further ones get 503.",
+};
+
+/// Every setting, in the order of README.
+pub const SETTINGS: &[Setting] = &[
+    LISTEN,
+    PUBLIC_URL,
+    DATABASE_URL,
+    DATABASE_MAX_CONNECTIONS,
+    REDIS_URL,
+    REDIS_MODE,
+    SESSION_SECRET,
+    SESSION_TTL_SECONDS,
+    PASS_PUBLIC_KEYS,
+    HOLD_SECONDS,
+    HOLD_GRACE_SECONDS,
+    SEATS_PER_USER,
+    HASH_QUEUE,
+    MAX_IN_FLIGHT,
+    telemetry::LOG_FORMAT,
+    telemetry::RUST_LOG,
+];
+
+/// How long one call to Redis may take: several fit into a request's time.
+const REDIS_CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longer than this a setting in seconds is surely a mistake.
+const MAX_SECONDS: u32 = 7 * 24 * 3_600;
+
+/// What a core-api is told.
+#[derive(Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where users reach the site.
+    pub public_url: String,
+    /// Which database.
+    pub database_url: String,
+    /// How many connections to it at most.
+    pub database_max_connections: u32,
+    /// Which Redis.
+    pub redis: RedisSettings,
+    /// The sessions' secrets.
+    pub sessions: Arc<SessionKeys>,
+    /// How long a session lasts.
+    pub session_ttl: TimeDelta,
+    /// The passes' public keys.
+    pub passes: Arc<PassKeys>,
+    /// How seats are held.
+    pub hold_rules: HoldRules,
+    /// How long a seat's lock lasts.
+    pub lock_life: Duration,
+    /// How many passwords wait to be hashed at most.
+    pub hash_queue: usize,
+    /// How many requests are served at once at most.
+    pub max_in_flight: usize,
+}
+
+impl std::fmt::Debug for Config {
+    /// Without URLs and keys: they hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads all settings; the error names everything that is wrong.
+    pub fn read(mut reader: Reader) -> Result<Self, Faults> {
+        let config = Self::read_from(&mut reader);
+        reader.finish_with(config)
+    }
+
+    fn read_from(reader: &mut Reader) -> Option<Self> {
+        // Each is read before any is missed, so that all faults come at once.
+        let listen = reader.parse(&LISTEN);
+        let public_url = reader.text(&PUBLIC_URL);
+        let database_url = reader.text(&DATABASE_URL);
+        let database_max_connections = reader.number(&DATABASE_MAX_CONNECTIONS, 1..=1_000);
+        let redis_urls = reader.list(&REDIS_URL);
+        let redis_mode = reader.parse(&REDIS_MODE);
+        let sessions = session_keys(reader);
+        let session_ttl = reader.number(&SESSION_TTL_SECONDS, 60..=30 * 24 * 3_600);
+        let passes = pass_keys(reader);
+        let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
+        let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
+        let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
+        let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
+        let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
+        let hold_seconds = hold_seconds?;
+        Some(Self {
+            listen: listen?,
+            public_url,
+            database_url,
+            database_max_connections: database_max_connections?,
+            redis: RedisSettings { urls: redis_urls, mode: redis_mode?, call_timeout: REDIS_CALL_TIMEOUT },
+            sessions: Arc::new(sessions?),
+            session_ttl: TimeDelta::seconds(session_ttl?),
+            passes: Arc::new(passes?),
+            hold_rules: HoldRules { hold_seconds, seats_per_user: seats_per_user? },
+            lock_life: Duration::from_secs(u64::from(hold_seconds) + u64::from(grace_seconds?)),
+            hash_queue: hash_queue?,
+            max_in_flight: max_in_flight?,
+        })
+    }
+}
+
+fn session_keys(reader: &mut Reader) -> Option<SessionKeys> {
+    let secrets = reader.list(&SESSION_SECRET);
+    if secrets.is_empty() {
+        return None;
+    }
+    SessionKeys::new(&secrets).map_err(|error| reader.fault(&SESSION_SECRET, error)).ok()
+}
+
+fn pass_keys(reader: &mut Reader) -> Option<PassKeys> {
+    let keys = reader.list(&PASS_PUBLIC_KEYS);
+    if keys.is_empty() {
+        return None;
+    }
+    PassKeys::new(&keys).map_err(|error| reader.fault(&PASS_PUBLIC_KEYS, error)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_missing_is_named_at_once_and_no_secret_is_told() {
+        let reader = Reader::new([("SESSION_SECRET".to_owned(), "too-short".to_owned())]);
+        let message = Config::read(reader).unwrap_err().to_string();
+        for name in ["DATABASE_URL", "REDIS_URL", "PASS_PUBLIC_KEYS", "SESSION_SECRET has a secret of fewer"] {
+            assert!(message.contains(name), "{message}");
+        }
+        assert!(!message.contains("too-short"), "{message}");
+    }
+
+    #[test]
+    fn settings_have_distinct_names_and_meanings() {
+        let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+        assert!(SETTINGS.iter().all(|setting| setting.meaning.ends_with('.')));
+    }
+}

@@ -1,0 +1,22 @@
+//! What is sold, held and paid for, and what decides: no HTTP, no SQL, no Redis.
+
+pub mod account;
+pub mod catalogue;
+pub mod effect;
+pub mod hall;
+pub mod ledger;
+pub mod payment;
+pub mod reservation;
+pub mod seat;
+pub mod text;
+
+/// Something that this service depends on failed it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// It is away or too slow for now; the same request may well succeed later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It refused what it should never be asked: a fault of ours.
+    #[error("{0}")]
+    Internal(String),
+}

@@ -1,0 +1,170 @@
+//! Reservations: a seat held until a deadline, then paid for or given back.
+
+use chrono::{DateTime, Utc};
+use common::ids::{ConcertId, ReservationId, SeatId, UserId};
+use common::money::Money;
+use common::tokens::PassId;
+
+use super::Fault;
+use super::seat::{Seat, SeatNumber};
+
+/// How far a reservation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReservationStatus {
+    /// Held, not paid.
+    Pending,
+    /// Paid.
+    Completed,
+    /// Given back, or not paid in time.
+    Canceled,
+}
+
+impl ReservationStatus {
+    /// As in the database and in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// Reads what [`as_str`](Self::as_str) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Completed, Self::Canceled].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A reservation as its owner sees it.
+#[derive(Debug, Clone)]
+pub struct Reservation {
+    /// Which one.
+    pub id: ReservationId,
+    /// Of which concert.
+    pub concert: ConcertId,
+    /// How far it has come.
+    pub status: ReservationStatus,
+    /// What it costs.
+    pub amount: Money,
+    /// Its seat.
+    pub seat: SeatId,
+    /// The seat's number.
+    pub seat_number: SeatNumber,
+    /// The seat's section.
+    pub section: String,
+    /// What the seat costs now.
+    pub price: Money,
+    /// When it was made.
+    pub reserved_at: DateTime<Utc>,
+    /// Until when it can be paid for.
+    pub expires_at: DateTime<Utc>,
+    /// When it was paid for.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// The database's time at the reading.
+    pub read_at: DateTime<Utc>,
+}
+
+impl Reservation {
+    /// The time left to pay, rounded up; 0 unless it is pending.
+    pub fn seconds_left(&self) -> u64 {
+        match self.status {
+            ReservationStatus::Pending => seconds_between(self.read_at, self.expires_at),
+            ReservationStatus::Completed | ReservationStatus::Canceled => 0,
+        }
+    }
+}
+
+/// Whole seconds from `start` to `end`, rounded up; 0 where that is past.
+pub fn seconds_between(start: DateTime<Utc>, end: DateTime<Utc>) -> u64 {
+    u64::try_from((end - start).num_milliseconds()).unwrap_or(0).div_ceil(1_000)
+}
+
+/// What somebody admitted asks for: these seats, all or none.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Who.
+    pub user: UserId,
+    /// Their admission.
+    pub pass: PassId,
+    /// Of which concert.
+    pub concert: ConcertId,
+    /// Which seats: at least one, none twice.
+    pub seats: Vec<Seat>,
+}
+
+/// Seats that are held now.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// A reservation per seat, in the order they were asked for.
+    pub reservations: Vec<HeldSeat>,
+    /// When.
+    pub reserved_at: DateTime<Utc>,
+    /// Until when they can be paid for.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// One seat that is held.
+#[derive(Debug, Clone)]
+pub struct HeldSeat {
+    /// Its reservation.
+    pub reservation: ReservationId,
+    /// The seat.
+    pub seat: Seat,
+    /// What is to be paid.
+    pub amount: Money,
+}
+
+/// Why seats were not held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReserveRefusal {
+    /// The admission has ended, or never was this one's.
+    NotAdmitted,
+    /// Somebody has one of the seats.
+    SeatTaken,
+    /// The user would have more seats of the concert than one may have.
+    SeatLimit,
+    /// There is no such user (any more).
+    UnknownUser,
+}
+
+/// A seat's lock in Redis: whoever ends a reservation releases this one and no later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeatLock {
+    /// Of which concert.
+    pub concert: ConcertId,
+    /// Which seat.
+    pub seat: SeatId,
+    /// Whose.
+    pub user: UserId,
+    /// Which of their locks.
+    pub fence: i64,
+}
+
+/// Why a reservation was not canceled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// The user has no such reservation.
+    #[error("no such reservation")]
+    Unknown,
+    /// It is paid for.
+    #[error("paid for")]
+    Completed,
+    /// A dependency failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn time_left_is_rounded_up_and_never_negative() {
+        let now = DateTime::UNIX_EPOCH;
+        assert_eq!(seconds_between(now, now + TimeDelta::milliseconds(1)), 1);
+        assert_eq!(seconds_between(now, now + TimeDelta::milliseconds(2_000)), 2);
+        assert_eq!(seconds_between(now, now - TimeDelta::seconds(5)), 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! Concerts.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, NaiveDate, Utc};
+use common::clock::serialize_rfc3339_opt;
+use common::http::{PathId, Query};
+use common::ids::ConcertId;
+use common::problem::{ErrorCode, Problem};
+use serde::{Deserialize, Serialize};
+
+use super::errors::invalid;
+use super::page::limit;
+use crate::domain::catalogue::{Concert, ConcertFilter, SaleStatus};
+use crate::state::AppState;
+
+const MAX_PAGE: u32 = 1_000_000;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    page: Option<u32>,
+    limit: Option<u16>,
+    available: Option<bool>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConcertView {
+    id: ConcertId,
+    name: String,
+    date: NaiveDate,
+    venue: String,
+    total_seats: i64,
+    available_seats: i64,
+    #[serde(serialize_with = "serialize_rfc3339_opt")]
+    sale_opens_at: Option<DateTime<Utc>>,
+    status: SaleStatus,
+}
+
+impl ConcertView {
+    fn at(concert: &Concert, now: DateTime<Utc>) -> Self {
+        Self {
+            id: concert.id,
+            name: concert.name.clone(),
+            date: concert.date,
+            venue: concert.venue.clone(),
+            total_seats: concert.total_seats,
+            available_seats: concert.available_seats,
+            sale_opens_at: concert.sale_opens_at,
+            status: concert.status(now),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ConcertPage {
+    data: Vec<ConcertView>,
+    pagination: Pagination,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    current_page: u32,
+    total_pages: usize,
+    total_items: usize,
+}
+
+/// `GET /concerts`: one page, by date.
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<ConcertPage>, Problem> {
+    let (page, limit) = (page(query.page)?, limit(query.limit)?);
+    let filter = ConcertFilter {
+        available: query.available.unwrap_or(false),
+        from: query.from.as_deref().map(day).transpose()?,
+        to: query.to.as_deref().map(day).transpose()?,
+    };
+    let snapshot = state.catalogue.concerts().await?;
+    let now = snapshot.now();
+    let total_items = snapshot.matching(filter).count();
+    let skipped = usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit);
+    let data = snapshot.matching(filter).skip(skipped).take(limit).map(|concert| ConcertView::at(concert, now));
+    let pagination = Pagination { current_page: page, total_pages: total_items.div_ceil(limit), total_items };
+    Ok(Json(ConcertPage { data: data.collect(), pagination }))
+}
+
+/// `GET /concerts/{concertId}`.
+pub(super) async fn one(
+    State(state): State<AppState>,
+    PathId(id): PathId<ConcertId>,
+) -> Result<Json<ConcertView>, Problem> {
+    let snapshot = state.catalogue.concerts().await?;
+    let concert = snapshot.concert(id).ok_or(ErrorCode::NotFound)?;
+    Ok(Json(ConcertView::at(concert, snapshot.now())))
+}
+
+fn page(asked: Option<u32>) -> Result<u32, Problem> {
+    Some(asked.unwrap_or(1))
+        .filter(|page| (1..=MAX_PAGE).contains(page))
+        .ok_or_else(|| invalid("page는 1 이상이어야 합니다.", "page must lie between 1 and 1000000."))
+}
+
+/// A day as `2026-12-31` and in no other form.
+fn day(text: &str) -> Result<NaiveDate, Problem> {
+    let parsed = if text.len() == 10 { text.parse().ok() } else { None };
+    parsed.ok_or_else(|| invalid("날짜는 YYYY-MM-DD 형식이어야 합니다.", "A day has the form YYYY-MM-DD."))
+}

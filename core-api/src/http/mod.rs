@@ -1,0 +1,71 @@
+//! The HTTP edge: which endpoints there are, and what goes around all of them.
+
+mod auth;
+mod balance;
+mod concerts;
+mod errors;
+mod health;
+mod idempotency;
+mod limits;
+mod page;
+mod payments;
+mod queue_pass;
+mod reservations;
+mod seats;
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
+use axum::{Router, response::IntoResponse as _};
+use common::http::{Endpoint, endpoint, finish, limit_in_flight};
+use common::problem::{ErrorCode, Problem};
+use http::Method;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
+
+use crate::state::AppState;
+
+/// The largest body of a request.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Smaller answers are not worth compressing.
+const COMPRESS_MIN_BYTES: u64 = 1_024;
+
+/// Every operation that core-api answers, as `api-spec.yaml` has them.
+pub fn endpoints() -> Vec<Endpoint<AppState>> {
+    let (read, write, remove) = (Method::GET, Method::POST, Method::DELETE);
+    vec![
+        endpoint(read.clone(), "/health", get(health::health)),
+        endpoint(read.clone(), "/health/live", get(health::live)),
+        endpoint(read.clone(), "/health/ready", get(health::ready)),
+        endpoint(write.clone(), "/auth/signup", post(auth::sign_up)),
+        endpoint(write.clone(), "/auth/login", post(auth::log_in)),
+        endpoint(write.clone(), "/auth/logout", post(auth::log_out)),
+        endpoint(read.clone(), "/concerts", get(concerts::list)),
+        endpoint(read.clone(), "/concerts/{concertId}", get(concerts::one)),
+        endpoint(read.clone(), "/concerts/{concertId}/seats", get(seats::list)),
+        endpoint(write.clone(), "/reservation", post(reservations::reserve)),
+        endpoint(read.clone(), "/reservation", get(reservations::list)),
+        endpoint(read.clone(), "/reservation/{reservationId}", get(reservations::one)),
+        endpoint(remove, "/reservation/{reservationId}", delete(reservations::cancel)),
+        endpoint(read.clone(), "/balance", get(balance::balance)),
+        endpoint(write.clone(), "/balance", post(balance::charge)),
+        endpoint(read, "/balance/entries", get(balance::entries)),
+        endpoint(write, "/payment", post(payments::pay)),
+    ]
+}
+
+/// The routes with every layer. The outermost is the last: whatever fails within becomes a problem there.
+pub(crate) fn router(state: AppState) -> Router {
+    let worth_it = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_MIN_BYTES));
+    common::http::router(endpoints())
+        .fallback(|| async { Problem::new(ErrorCode::NotFound) })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CompressionLayer::new().gzip(true).compress_when(worth_it))
+        .layer(from_fn(limits::time))
+        .layer(from_fn_with_state(state.in_flight.clone(), limit_in_flight))
+        // The panic itself is told by the process's panic hook.
+        .layer(CatchPanicLayer::custom(|_| Problem::new(ErrorCode::Internal).because("a panic").into_response()))
+        .layer(from_fn(finish))
+        .with_state(state)
+}

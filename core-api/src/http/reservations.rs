@@ -1,0 +1,247 @@
+//! Holding seats and giving them back.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
+use common::http::{JsonBytes, PathId, Query, SignedIn};
+use common::ids::{ConcertId, ReservationId, SeatId};
+use common::language::Language;
+use common::money::Money;
+use common::problem::{ErrorCode, Problem};
+use common::tokens::Pass;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::errors::invalid;
+use super::idempotency::Once;
+use super::page::{CursorPage, CursorQuery};
+use super::payments::all_distinct;
+use super::queue_pass::Admitted;
+use crate::domain::catalogue::SaleStatus;
+use crate::domain::effect::{Answer, Record};
+use crate::domain::hall::SeatChoice;
+use crate::domain::reservation::{Held, HeldSeat, Order, Reservation, seconds_between};
+use crate::domain::seat::{Seat, SeatNumber, Section};
+use crate::state::AppState;
+
+/// The most seats of one request, whatever the limit per user.
+const MAX_SEATS: usize = 20;
+/// The section that is meant where none is named.
+const DEFAULT_SECTION: &str = "A";
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReservationRequest {
+    concert_id: ConcertId,
+    seat_id: Option<SeatId>,
+    seat_ids: Option<Vec<SeatId>>,
+    seat_number: Option<SeatNumber>,
+    section: Option<Section>,
+}
+
+impl ReservationRequest {
+    /// Which seats, and whether they were named as a list.
+    fn seats(&self) -> Result<(Vec<SeatChoice>, bool), Problem> {
+        match (self.seat_id, &self.seat_ids, self.seat_number) {
+            (Some(id), None, None) => Ok((vec![SeatChoice::Id(id)], false)),
+            (None, None, Some(number)) => {
+                let section = self.section.as_ref().map_or(DEFAULT_SECTION, Section::as_str);
+                Ok((vec![SeatChoice::Number(section.to_owned(), number)], false))
+            }
+            (None, Some(ids), None) if all_distinct(ids) && (1..=MAX_SEATS).contains(&ids.len()) => {
+                Ok((ids.iter().copied().map(SeatChoice::Id).collect(), true))
+            }
+            (None, Some(_), None) => Err(invalid(
+                "seatIds에는 서로 다른 좌석 1~20개가 있어야 합니다.",
+                "seatIds holds 1 to 20 different seats.",
+            )),
+            _ => Err(invalid(
+                "seatId, seatNumber, seatIds 중 하나만 보내 주세요.",
+                "Send exactly one of seatId, seatNumber and seatIds.",
+            )),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SeatView {
+    seat_id: SeatId,
+    seat_number: SeatNumber,
+    section: String,
+    price: Money,
+}
+
+impl From<&Seat> for SeatView {
+    fn from(seat: &Seat) -> Self {
+        Self { seat_id: seat.id, seat_number: seat.number, section: seat.section.clone(), price: seat.price }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    reservation_id: Option<ReservationId>,
+    expires_in: String,
+    #[serde(serialize_with = "serialize_rfc3339")]
+    expires_at: DateTime<Utc>,
+    expires_in_seconds: u64,
+    amount: Money,
+    seats: Vec<SeatView>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservations: Option<Vec<CreatedOne>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CreatedOne {
+    reservation_id: ReservationId,
+    #[serde(flatten)]
+    seat: SeatView,
+    amount: Money,
+}
+
+impl From<&HeldSeat> for CreatedOne {
+    fn from(held: &HeldSeat) -> Self {
+        Self { reservation_id: held.reservation, seat: (&held.seat).into(), amount: held.amount }
+    }
+}
+
+fn created(held: &Held, language: Language, several: bool) -> Answer {
+    let seconds = seconds_between(held.reserved_at, held.expires_at);
+    let sum = held.reservations.iter().try_fold(Money::ZERO, |sum, one| sum.checked_add(one.amount));
+    Answer::ok(&Created {
+        reservation_id: held.reservations.first().map(|one| one.reservation),
+        expires_in: language.duration(seconds),
+        expires_at: held.expires_at,
+        expires_in_seconds: seconds,
+        // More than anybody's balance can ever be.
+        amount: sum.unwrap_or(Money::MAX),
+        seats: held.reservations.iter().map(|one| (&one.seat).into()).collect(),
+        status: "pending",
+        reservations: several.then(|| held.reservations.iter().map(Into::into).collect()),
+    })
+}
+
+/// `POST /reservation`: holds seats, all or none, for somebody admitted.
+pub(super) async fn reserve(
+    State(state): State<AppState>,
+    Admitted { pass }: Admitted,
+    once: Once,
+    body: JsonBytes,
+) -> Response {
+    let language = once.language;
+    once.run(&state, pass.user, body, move |state, claim, body| async move {
+        let request: ReservationRequest = body.read()?;
+        let (choices, several) = request.seats()?;
+        if pass.concert != request.concert_id {
+            return Err(ErrorCode::NotAdmitted.into());
+        }
+        let order = order(&state, &pass, &choices).await?;
+        let record = Record::new(claim, move |held| created(held, language, several));
+        let done = state.reserving.hold(order, record).await?;
+        state.catalogue.seats_changed(pass.concert).await;
+        Ok(done.answer)
+    })
+    .await
+}
+
+/// What is asked for, if there is such a concert with such seats, and it is on sale.
+async fn order(state: &AppState, pass: &Pass, choices: &[SeatChoice]) -> Result<Order, Problem> {
+    let snapshot = state.catalogue.concerts().await?;
+    let concert = snapshot.concert(pass.concert).ok_or(ErrorCode::NotFound)?;
+    let hall = state.catalogue.hall(concert.id).await?;
+    let seats = choices.iter().map(|choice| hall.find(choice).cloned().ok_or(ErrorCode::NotFound));
+    let seats = seats.collect::<Result<Vec<Seat>, ErrorCode>>()?;
+    match concert.status(snapshot.now()) {
+        SaleStatus::Scheduled => Err(ErrorCode::NotOnSale.into()),
+        SaleStatus::Closed => Err(ErrorCode::SalesClosed.into()),
+        // Which seats are left is not for a count to say.
+        SaleStatus::OnSale | SaleStatus::SoldOut => {
+            Ok(Order { user: pass.user, pass: pass.id, concert: concert.id, seats })
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReservationView {
+    reservation_id: ReservationId,
+    concert_id: ConcertId,
+    status: &'static str,
+    amount: Money,
+    seats: [SeatView; 1],
+    #[serde(serialize_with = "serialize_rfc3339")]
+    reserved_at: DateTime<Utc>,
+    #[serde(serialize_with = "serialize_rfc3339")]
+    expires_at: DateTime<Utc>,
+    expires_in_seconds: u64,
+    #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
+    completed_at: Option<DateTime<Utc>>,
+}
+
+impl From<Reservation> for ReservationView {
+    fn from(reservation: Reservation) -> Self {
+        Self {
+            expires_in_seconds: reservation.seconds_left(),
+            reservation_id: reservation.id,
+            concert_id: reservation.concert,
+            status: reservation.status.as_str(),
+            amount: reservation.amount,
+            seats: [SeatView {
+                seat_id: reservation.seat,
+                seat_number: reservation.seat_number,
+                section: reservation.section,
+                price: reservation.price,
+            }],
+            reserved_at: reservation.reserved_at,
+            expires_at: reservation.expires_at,
+            completed_at: reservation.completed_at,
+        }
+    }
+}
+
+/// `GET /reservation`: the user's own, the newest first.
+pub(super) async fn list(
+    State(state): State<AppState>,
+    signed_in: SignedIn,
+    Query(query): Query<CursorQuery>,
+) -> Result<Response, Problem> {
+    let (limit, before) = query.read::<ReservationId>()?;
+    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let reservations = state.db.reservations(signed_in.user, before, one_more).await?;
+    let views: Vec<ReservationView> = reservations.into_iter().map(Into::into).collect();
+    Ok(Json(CursorPage::new(views, limit, |view| view.reservation_id.to_string())).into_response())
+}
+
+/// `GET /reservation/{reservationId}`: one of the user's own.
+pub(super) async fn one(
+    State(state): State<AppState>,
+    signed_in: SignedIn,
+    PathId(id): PathId<ReservationId>,
+) -> Result<Response, Problem> {
+    let reservation = state.db.reservation(signed_in.user, id).await?.ok_or(ErrorCode::NotFound)?;
+    Ok(Json(ReservationView::from(reservation)).into_response())
+}
+
+/// `DELETE /reservation/{reservationId}`: gives the seat back at once. Doing it again changes nothing.
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    signed_in: SignedIn,
+    PathId(id): PathId<ReservationId>,
+) -> Result<Response, Problem> {
+    let owned = state.clone();
+    let canceled = state.lifecycle.to_the_end(async move {
+        let lock = owned.db.cancel(signed_in.user, id).await?;
+        if let Some(lock) = lock {
+            owned.catalogue.seats_changed(lock.concert).await;
+            owned.reserving.release(&[lock]).await;
+        }
+        Ok::<(), Problem>(())
+    });
+    canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;
+    Ok(Json(json!({ "reservationId": id, "status": "canceled" })).into_response())
+}

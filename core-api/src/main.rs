@@ -1,0 +1,107 @@
+//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api healthcheck`, `core-api settings`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use common::clock::SystemClock;
+use common::config::{Reader, markdown_table};
+use common::lifecycle::Lifecycle;
+use common::telemetry;
+use core_api::config::{self, Config};
+use core_api::store::postgres::Db;
+use core_api::{App, demo};
+use tokio::net::TcpListener;
+
+/// Seats, holds and money. Settings come from the environment; `core-api settings` lists them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Serve the API until SIGTERM or SIGINT (the default)
+    Serve,
+    /// Apply the database migrations that are missing
+    Migrate,
+    /// Load demo data; doing it again changes nothing
+    Demo,
+    /// Ask the core-api of this environment whether it is ready; exit status 0 if it is
+    Healthcheck,
+    /// Print all settings as a Markdown table
+    Settings,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command.unwrap_or(Command::Serve) {
+        Command::Serve => in_runtime(serve()),
+        Command::Migrate => in_runtime(migrate()),
+        Command::Demo => in_runtime(load_demo()),
+        Command::Healthcheck => Ok(healthcheck()),
+        Command::Settings => print_settings(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            // Not a log line: it may be the logging that is configured wrongly.
+            let _ = writeln!(std::io::stderr(), "core-api: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+async fn serve() -> anyhow::Result<ExitCode> {
+    let mut reader = Reader::from_env();
+    telemetry::init(&mut reader);
+    let config = Config::read(reader)?;
+    let lifecycle = Lifecycle::default();
+    let app = App::new(&config, Arc::new(SystemClock), lifecycle)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("{} can't be listened on ({})", config.listen, config::LISTEN.name))?;
+    tracing::info!(listen = %config.listen, "serving");
+    let in_order = app.serve(listener).await;
+    tracing::info!(in_order, "stopped");
+    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The database's URL, for commands that need no other setting.
+fn database_url() -> anyhow::Result<String> {
+    let mut reader = Reader::from_env();
+    telemetry::init(&mut reader);
+    let url = reader.text(&config::DATABASE_URL);
+    reader.finish()?;
+    Ok(url)
+}
+
+async fn migrate() -> anyhow::Result<ExitCode> {
+    Db::migrate(&database_url()?).await?;
+    tracing::info!("all migrations are applied");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load_demo() -> anyhow::Result<ExitCode> {
+    demo::load(&Db::new(&database_url()?, 2)?).await?;
+    tracing::info!("demo data is there");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn healthcheck() -> ExitCode {
+    let mut reader = Reader::from_env();
+    let listen = reader.text(&config::LISTEN);
+    if common::healthcheck::is_ready(&listen) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_settings() -> anyhow::Result<ExitCode> {
+    std::io::stdout().write_all(markdown_table(config::SETTINGS).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,135 @@
+//! What everybody reads, read once for all: concerts, halls, and lists of seats ready to be sent.
+//!
+//! Each is kept for a moment; whoever asks while it is being read waits for that one reading. The cost to `PostgreSQL`
+//! is thus a few queries a second per process, however many people ask.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::ids::ConcertId;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::domain::Fault;
+use crate::domain::catalogue::Snapshot;
+use crate::domain::hall::Hall;
+use crate::domain::seat::Seat;
+use crate::store::postgres::Db;
+
+/// How old the counts of a list of concerts may be.
+const SNAPSHOT_LIFE: Duration = Duration::from_secs(1);
+/// How old a hall may be: how late it is noticed that a seat was sold, or added.
+const HALL_LIFE: Duration = Duration::from_secs(2);
+/// How old a list of seats may be.
+const SEAT_LIST_LIFE: Duration = Duration::from_millis(300);
+/// How many halls and lists are kept at once.
+const MAX_HALLS: u64 = 100;
+/// In a hall of up to so many seats a change of our own is seen at once. Reading a larger one again for each of
+/// hundreds of changes a second would cost more than it gives; there it is seen within [`SEAT_LIST_LIFE`].
+const READ_AGAIN_MAX_SEATS: usize = 500;
+
+/// The caches.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    db: Db,
+    snapshot: Cache<(), Arc<Snapshot>>,
+    halls: Cache<ConcertId, Arc<Hall>>,
+    lists: Cache<(ConcertId, u64), Arc<SeatList>>,
+    /// How often the seats of a concert were changed by this process. A list is kept under the number it was read at,
+    /// so that one that was being read during a change is not taken for one read after it.
+    changes: Arc<Mutex<HashMap<ConcertId, u64>>>,
+}
+
+impl Catalogue {
+    /// Over this database.
+    pub fn new(db: Db) -> Self {
+        Self {
+            db,
+            snapshot: Cache::builder().max_capacity(1).time_to_live(SNAPSHOT_LIFE).build(),
+            halls: Cache::builder().max_capacity(MAX_HALLS).time_to_live(HALL_LIFE).build(),
+            lists: Cache::builder().max_capacity(MAX_HALLS).time_to_live(SEAT_LIST_LIFE).build(),
+            changes: Arc::default(),
+        }
+    }
+
+    /// All concerts.
+    pub async fn concerts(&self) -> Result<Arc<Snapshot>, Fault> {
+        let read = async { self.db.concerts().await.map(Arc::new) };
+        self.snapshot.try_get_with((), read).await.map_err(|fault| Fault::clone(&fault))
+    }
+
+    /// The seats of a concert, to look them up. The concert must be known, lest strangers fill the cache.
+    pub async fn hall(&self, concert: ConcertId) -> Result<Arc<Hall>, Fault> {
+        let read = async { Ok(Arc::new(Hall::new(self.db.seats(concert).await?))) };
+        self.halls.try_get_with(concert, read).await.map_err(|fault: Arc<Fault>| Fault::clone(&fault))
+    }
+
+    /// The seats of a concert, to send them. The concert must be known.
+    pub async fn seat_list(&self, concert: ConcertId) -> Result<Arc<SeatList>, Fault> {
+        let change = self.changes().get(&concert).copied().unwrap_or(0);
+        let read = async { self.db.seats(concert).await.map(|seats| Arc::new(SeatList::new(&seats))) };
+        self.lists.try_get_with((concert, change), read).await.map_err(|fault| Fault::clone(&fault))
+    }
+
+    /// Notes that this process has changed seats of a concert.
+    pub async fn seats_changed(&self, concert: ConcertId) {
+        if self.halls.get(&concert).await.is_none_or(|hall| hall.len() <= READ_AGAIN_MAX_SEATS) {
+            *self.changes().entry(concert).or_insert(0) += 1;
+        }
+    }
+
+    fn changes(&self) -> std::sync::MutexGuard<'_, HashMap<ConcertId, u64>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A list of seats as it is sent, plain and compressed, and the names of both forms.
+#[derive(Debug)]
+pub struct SeatList {
+    json: Bytes,
+    gzip: OnceCell<Bytes>,
+    hash: String,
+}
+
+impl SeatList {
+    fn new(seats: &[Seat]) -> Self {
+        // Plain structs with string keys always serialise.
+        let json = serde_json::to_vec(seats).unwrap_or_default();
+        let digest = Sha256::digest(&json);
+        let hash = digest.iter().take(8).fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
+        Self { json: json.into(), gzip: OnceCell::new(), hash }
+    }
+
+    /// The list as JSON.
+    pub fn json(&self) -> Bytes {
+        self.json.clone()
+    }
+
+    /// The same, compressed with gzip, once for everybody who wants it so.
+    pub async fn gzip(&self) -> Bytes {
+        let compress = async {
+            let json = self.json.clone();
+            // Some ten milliseconds for a large hall: too long for a thread that serves others.
+            tokio::task::spawn_blocking(move || gzip(&json)).await.unwrap_or_default()
+        };
+        self.gzip.get_or_init(|| compress).await.clone()
+    }
+
+    /// The strong entity tag of one of the forms: each form has its own (RFC 9110, 8.8.3.3).
+    pub fn etag(&self, gzip: bool) -> String {
+        if gzip { format!("\"{}-gzip\"", self.hash) } else { format!("\"{}\"", self.hash) }
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default().into()
+}

@@ -1,0 +1,9 @@
+//! What takes more than one store, or a cache, or a pool: the steps between a request and its answer.
+
+mod catalogue;
+mod passwords;
+mod reserving;
+
+pub use catalogue::{Catalogue, SeatList};
+pub use passwords::{HashError, Passwords};
+pub use reserving::Reserving;

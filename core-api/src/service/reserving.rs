@@ -1,0 +1,132 @@
+//! Holding seats: the lock in Redis first, so that losing is cheap; then the reservation in `PostgreSQL`, which decides.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::ids::ReservationId;
+
+use crate::domain::Fault;
+use crate::domain::effect::{Done, EffectError, Record};
+use crate::domain::reservation::{Held, Order, ReserveRefusal, SeatLock};
+use crate::domain::seat::SeatStatus;
+use crate::store::postgres::{Db, HoldRules, NewHold};
+use crate::store::redis::{HoldOutcome, Holds};
+
+/// How many locks are remembered that could not be released. More are left to run out.
+const MAX_LEFT_OVER: usize = 10_000;
+/// How many of them one call to Redis releases.
+const RELEASE_BATCH: usize = 500;
+
+/// Holds and releases seats.
+#[derive(Debug, Clone)]
+pub struct Reserving {
+    db: Db,
+    holds: Holds,
+    rules: HoldRules,
+    /// Locks that could not be released when they should have been.
+    left_over: Arc<Mutex<Vec<SeatLock>>>,
+}
+
+impl Reserving {
+    /// Over these stores, by these rules.
+    pub fn new(db: Db, holds: Holds, rules: HoldRules) -> Self {
+        Self { db, holds, rules, left_over: Arc::default() }
+    }
+
+    /// Holds the seats of an order, all or none. Must run to its end once begun: whoever stops half-way leaves seats
+    /// locked that nobody has.
+    pub async fn hold(&self, order: Order, record: Record<Held>) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
+        if order.seats.len() > usize::try_from(self.rules.seats_per_user).unwrap_or(usize::MAX) {
+            return Err(EffectError::Refused(ReserveRefusal::SeatLimit));
+        }
+        // Sold seats keep no lock: without this look each try for one would end in PostgreSQL.
+        if order.seats.iter().any(|seat| seat.status == SeatStatus::Sold) {
+            return Err(EffectError::Refused(ReserveRefusal::SeatTaken));
+        }
+        let fence = match self.holds.hold(&order).await? {
+            HoldOutcome::Held(fence) => fence,
+            HoldOutcome::Taken => return Err(EffectError::Refused(ReserveRefusal::SeatTaken)),
+            HoldOutcome::NotAdmitted => return Err(EffectError::Refused(ReserveRefusal::NotAdmitted)),
+        };
+        let ids = order.seats.iter().map(|_| ReservationId::generate()).collect();
+        let hold = NewHold { order, ids, fence };
+        match self.db.hold(&hold, self.rules, &record).await {
+            Ok(done) => {
+                self.keep(&hold).await;
+                Ok(done)
+            }
+            Err(EffectError::Unsettled(fault)) => self.settle(&hold, &record, fault).await,
+            Err(nothing_changed) => {
+                self.release(&locks(&hold)).await;
+                Err(nothing_changed)
+            }
+        }
+    }
+
+    /// The reservations are written: their locks may live as long as they. Where Redis is away now, whoever tries these
+    /// seats next is told by `PostgreSQL`.
+    async fn keep(&self, hold: &NewHold) {
+        if let Err(fault) = self.holds.keep(hold.order.concert, &locks(hold)).await {
+            tracing::warn!(%fault, "seat locks could not be kept; PostgreSQL tells who tries their seats");
+        }
+    }
+
+    /// The reservations may be there or not. Only what is known not to be is unlocked; what can't be known is left to
+    /// the locks' own end, and to the sweeper.
+    async fn settle(
+        &self,
+        hold: &NewHold,
+        record: &Record<Held>,
+        fault: Fault,
+    ) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
+        match self.db.settle(hold).await {
+            Ok(Some(outcome)) => {
+                self.keep(hold).await;
+                let answer = (record.render)(&outcome);
+                Ok(Done { outcome, answer })
+            }
+            Ok(None) => {
+                self.release(&locks(hold)).await;
+                Err(fault.into())
+            }
+            Err(unsettled) => {
+                tracing::warn!(%fault, %unsettled, "what became of a hold is not known; its locks will run out");
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// Releases locks that nobody needs any more. Where Redis is away they are kept for
+    /// [`release_left_over`](Self::release_left_over); at the latest they run out by themselves.
+    pub async fn release(&self, locks: &[SeatLock]) {
+        if locks.is_empty() {
+            return;
+        }
+        if let Err(fault) = self.holds.release(locks).await {
+            tracing::warn!(%fault, locks = locks.len(), "seat locks could not be released yet");
+            let mut left_over = self.left_over();
+            let room = MAX_LEFT_OVER.saturating_sub(left_over.len());
+            left_over.extend(locks.iter().take(room));
+        }
+    }
+
+    /// Tries again what could not be released before, a part of it at a time.
+    pub async fn release_left_over(&self) -> Result<(), Fault> {
+        let part: Vec<SeatLock> = self.left_over().iter().take(RELEASE_BATCH).copied().collect();
+        if !part.is_empty() {
+            self.holds.release(&part).await?;
+            // Others only add at the end.
+            self.left_over().drain(..part.len());
+        }
+        Ok(())
+    }
+
+    fn left_over(&self) -> MutexGuard<'_, Vec<SeatLock>> {
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn locks(hold: &NewHold) -> Vec<SeatLock> {
+    let order = &hold.order;
+    let lock = |seat| SeatLock { concert: order.concert, seat, user: order.user, fence: hold.fence };
+    order.seats.iter().map(|seat| lock(seat.id)).collect()
+}

@@ -1,0 +1,84 @@
+//! What every handler can reach.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use chrono::TimeDelta;
+use common::clock::SharedClock;
+use common::http::{InFlight, SetCookie};
+use common::lifecycle::Lifecycle;
+use common::tokens::{PassKeys, SessionKeys};
+
+use crate::config::Config;
+use crate::service::{Catalogue, Passwords, Reserving};
+use crate::store::postgres::Db;
+use crate::store::redis::Holds;
+
+/// The parts of a running core-api. Cloning it shares them.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// The parts; handlers reach them through [`AppState`].
+pub struct Parts {
+    pub(crate) clock: SharedClock,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) sessions: Arc<SessionKeys>,
+    pub(crate) session_ttl: TimeDelta,
+    pub(crate) passes: Arc<PassKeys>,
+    pub(crate) set_cookie: SetCookie,
+    pub(crate) passwords: Passwords,
+    pub(crate) db: Db,
+    pub(crate) holds: Holds,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) reserving: Reserving,
+    pub(crate) in_flight: InFlight,
+}
+
+impl AppState {
+    /// Prepares all parts. Nothing is connected yet: a server starts whatever its dependencies do.
+    pub(crate) fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+        let db = Db::new(&config.database_url, config.database_max_connections)?;
+        let holds = Holds::new(&config.redis, config.lock_life)?;
+        Ok(Self(Arc::new(Parts {
+            clock,
+            lifecycle,
+            sessions: Arc::clone(&config.sessions),
+            session_ttl: config.session_ttl,
+            passes: Arc::clone(&config.passes),
+            set_cookie: SetCookie::for_site(&config.public_url),
+            passwords: Passwords::new(config.hash_queue)?,
+            catalogue: Catalogue::new(db.clone()),
+            reserving: Reserving::new(db.clone(), holds.clone(), config.hold_rules),
+            db,
+            holds,
+            in_flight: InFlight::at_most(config.max_in_flight),
+        })))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AppState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppState").finish_non_exhaustive()
+    }
+}
+
+impl FromRef<AppState> for Arc<SessionKeys> {
+    fn from_ref(state: &AppState) -> Self {
+        Self::clone(&state.sessions)
+    }
+}
+
+impl FromRef<AppState> for SharedClock {
+    fn from_ref(state: &AppState) -> Self {
+        Self::clone(&state.clock)
+    }
+}

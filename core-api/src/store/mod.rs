@@ -1,0 +1,4 @@
+//! Where things are kept: `PostgreSQL` decides about seats and money, Redis makes losing cheap.
+
+pub mod postgres;
+pub mod redis;

@@ -1,0 +1,118 @@
+//! `PostgreSQL`: the truth about seats and money. One file per aggregate; each method is one transaction.
+
+mod accounts;
+mod catalogue;
+mod demo;
+mod errors;
+mod idempotency;
+mod ledger;
+mod payments;
+mod reservations;
+mod sweeping;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use common::money::Money;
+use rust_decimal::Decimal;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
+
+pub use demo::{DemoConcert, DemoUser};
+pub use reservations::{HoldRules, NewHold};
+pub use sweeping::Swept;
+
+use crate::domain::Fault;
+
+/// How long a call waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a call takes at most, that wait included: a server that has stopped answering must not hold requests.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for the server's side of it.
+const STATEMENT_TIMEOUT: &str = "4s";
+/// How long a statement waits for a lock.
+const LOCK_TIMEOUT: &str = "3s";
+/// A transaction whose client has gone silent gives its locks back.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: PgPool,
+}
+
+impl Db {
+    /// Prepares a pool of at most `max_connections`; they are made when first used. Fails on an URL that is none.
+    pub fn new(url: &str, max_connections: u32) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(url)
+            .context("DATABASE_URL can't be read")?
+            .application_name("onsale-core-api")
+            .options([
+                // TIMESTAMP columns hold UTC whatever the server's own zone.
+                ("timezone", "UTC"),
+                ("statement_timeout", STATEMENT_TIMEOUT),
+                ("lock_timeout", LOCK_TIMEOUT),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+            ])
+            // Logged once, at the boundary, where the request is known.
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_lifetime(Duration::from_mins(30))
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Applies the migrations that are missing. Several processes may do it at once: one does, the others wait.
+    pub async fn migrate(url: &str) -> anyhow::Result<()> {
+        // A connection of its own: migrations may take longer than any statement of a request.
+        let options = PgConnectOptions::from_str(url).context("DATABASE_URL can't be read")?;
+        let mut connection = options
+            .application_name("onsale-core-api-migrate")
+            .options([("timezone", "UTC")])
+            .connect()
+            .await
+            .context("PostgreSQL can't be reached")?;
+        sqlx::migrate!("../migrations")
+            .run_direct(None, &mut connection, false)
+            .await
+            .context("the migrations failed")?;
+        Ok(sqlx::Connection::close(connection).await?)
+    }
+
+    /// Whether `PostgreSQL` answers.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        within(async { Ok::<_, Fault>(sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await.map(|_| ())?) }).await
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Awaits a call, at most [`CALL_TIMEOUT`]. After that it is unknown what it did.
+async fn within<T, E: From<Fault>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(result) => result,
+        Err(_) => Err(Fault::Unavailable(format!("PostgreSQL did not answer within {CALL_TIMEOUT:?}")).into()),
+    }
+}
+
+/// A TIMESTAMP column's value.
+fn utc(time: NaiveDateTime) -> DateTime<Utc> {
+    time.and_utc()
+}
+
+/// A DECIMAL(10,2) column's value that a CHECK keeps from being negative.
+fn money(decimal: Decimal) -> Result<Money, Fault> {
+    Money::try_from(decimal).map_err(|error| unreadable("amount", &error))
+}
+
+/// What the database should never hold.
+fn unreadable(what: &str, value: &dyn std::fmt::Display) -> Fault {
+    Fault::Internal(format!("the database holds an unreadable {what}: {value}"))
+}

@@ -1,0 +1,50 @@
+//! Ending what nobody paid for.
+
+use super::{Db, within};
+use crate::domain::Fault;
+use crate::domain::reservation::SeatLock;
+
+/// What one sweep ended.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// How many reservations.
+    pub reservations: usize,
+    /// The locks to be released.
+    pub locks: Vec<SeatLock>,
+}
+
+impl Db {
+    /// Cancels at most `limit` pending reservations that are past their deadline and frees their seats. Any number of
+    /// processes may do it at once: each takes what no other has locked.
+    pub async fn sweep(&self, limit: i64) -> Result<Swept, Fault> {
+        within(async {
+            let rows = sqlx::query!(
+                "WITH due AS (
+                     SELECT id FROM reservations
+                     WHERE status = 'pending' AND payment_deadline <= (SELECT now_utc())
+                     ORDER BY payment_deadline LIMIT $1 FOR UPDATE SKIP LOCKED
+                 ), canceled AS (
+                     UPDATE reservations r SET status = 'canceled' FROM due WHERE r.id = due.id
+                     RETURNING r.concert_id, r.seat_id, r.user_id, r.hold_fence
+                 ), freed AS (
+                     UPDATE seats s SET status = 'available' FROM canceled c
+                     WHERE s.id = c.seat_id AND s.status = 'reserved_temp'
+                 )
+                 SELECT concert_id, seat_id, user_id, hold_fence FROM canceled",
+                limit
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            let reservations = rows.len();
+            let locks = rows
+                .into_iter()
+                .filter_map(|row| {
+                    let (concert, seat, user) = (row.concert_id.into(), row.seat_id.into(), row.user_id.into());
+                    row.hold_fence.map(|fence| SeatLock { concert, seat, user, fence })
+                })
+                .collect();
+            Ok(Swept { reservations, locks })
+        })
+        .await
+    }
+}

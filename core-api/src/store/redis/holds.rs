@@ -1,0 +1,117 @@
+//! Seat locks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::ids::{ConcertId, UserId};
+use lua::holds::HoldScripts;
+use lua::{Redis, RedisSettings, StoreError};
+
+use super::keys;
+use crate::domain::Fault;
+use crate::domain::reservation::{Order, SeatLock};
+
+/// How long a lock lives whose reservation is not written yet: longer than writing it, or finding out what became of it,
+/// may take. A process that dies in between keeps the seat from others for this long and no longer.
+const UNWRITTEN_LIFE: Duration = Duration::from_secs(20);
+
+/// How a hold went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldOutcome {
+    /// All seats are locked, under this fence number.
+    Held(i64),
+    /// A seat is locked by somebody; nothing was changed.
+    Taken,
+    /// There is no live admission with this pass; nothing was changed.
+    NotAdmitted,
+}
+
+/// The seat locks.
+#[derive(Debug, Clone)]
+pub struct Holds {
+    redis: Redis,
+    scripts: Arc<HoldScripts>,
+    lock_life: Duration,
+}
+
+impl Holds {
+    /// Prepares the connection; locks that nobody releases end after `lock_life`.
+    pub fn new(settings: &RedisSettings, lock_life: Duration) -> Result<Self, Fault> {
+        Ok(Self { redis: Redis::new(settings)?, scripts: Arc::default(), lock_life })
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        Ok(self.redis.ping().await?)
+    }
+
+    /// Locks the seats of an order for a short time, all or none, if its user's admission is live. After a fault it is unknown whether
+    /// they are locked; nobody can tell whose fence it was, so such locks are left to end by themselves.
+    pub async fn hold(&self, order: &Order) -> Result<HoldOutcome, Fault> {
+        let concert = order.concert;
+        let mut call = self
+            .scripts
+            .hold
+            .call()
+            .key(&keys::leases(concert))
+            .key(&keys::passes(concert))
+            .key(&keys::fence(concert))
+            .arg(order.user.compact())
+            .arg(order.pass.to_string())
+            .arg(u64::try_from(self.lock_life.min(UNWRITTEN_LIFE).as_millis()).unwrap_or(u64::MAX))
+            .arg(0_u8);
+        for seat in &order.seats {
+            call = call.key(&keys::seat(concert, seat.id));
+        }
+        let (status, number): (String, i64) = call.run(&self.redis).await?;
+        match status.as_str() {
+            "held" => Ok(HoldOutcome::Held(number)),
+            "taken" => Ok(HoldOutcome::Taken),
+            "not_admitted" => Ok(HoldOutcome::NotAdmitted),
+            other => Err(Fault::Internal(format!("holds/hold answered {other}"))),
+        }
+    }
+
+    /// Gives locks their whole life, once their reservations are written; how many still were theirs. All are of one
+    /// concert. One that is lost costs whoever tries the seat next a look into `PostgreSQL`, which decides.
+    pub async fn keep(&self, concert: ConcertId, locks: &[SeatLock]) -> Result<u64, Fault> {
+        let life_ms = u64::try_from(self.lock_life.as_millis()).unwrap_or(u64::MAX);
+        let mut call = self.scripts.keep.call().arg(life_ms);
+        for lock in locks {
+            call = call.key(&keys::seat(concert, lock.seat)).arg(value(lock.user, lock.fence));
+        }
+        Ok(call.run(&self.redis).await?)
+    }
+
+    /// Releases locks, each only where it still is the very one; how many were. Locks of several concerts go in one
+    /// call per concert.
+    pub async fn release(&self, locks: &[SeatLock]) -> Result<u64, Fault> {
+        let mut by_concert: HashMap<ConcertId, Vec<&SeatLock>> = HashMap::new();
+        for lock in locks {
+            by_concert.entry(lock.concert).or_default().push(lock);
+        }
+        let mut released = 0;
+        for (concert, locks) in by_concert {
+            let mut call = self.scripts.release.call();
+            for lock in locks {
+                call = call.key(&keys::seat(concert, lock.seat)).arg(value(lock.user, lock.fence));
+            }
+            released += call.run::<u64>(&self.redis).await?;
+        }
+        Ok(released)
+    }
+}
+
+/// A lock's value, as `holds/hold.lua` writes it.
+fn value(user: UserId, fence: i64) -> String {
+    format!("{}:{fence}", user.compact())
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        // A script that fails has a bug. Everything else Redis may say (down, loading, full, failing over) passes.
+        let ours = matches!(&error, StoreError::Redis(redis) if redis.code() == Some("ERR"));
+        if ours { Self::Internal(error.to_string()) } else { Self::Unavailable(error.to_string()) }
+    }
+}

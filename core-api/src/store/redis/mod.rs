@@ -1,0 +1,6 @@
+//! Redis: seat locks.
+
+mod holds;
+mod keys;
+
+pub use holds::{HoldOutcome, Holds};

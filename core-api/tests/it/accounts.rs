@@ -1,0 +1,132 @@
+//! Signing up, in and out.
+
+use serde_json::json;
+
+use crate::support::{Options, world, world_with};
+
+const PASSWORD: &str = "correct horse battery";
+
+#[tokio::test]
+async fn an_account_is_made_and_opens_sessions_by_id_and_by_email() {
+    let world = world().await;
+    let body = json!({ "username": "김하늘", "email": " Haneul@Example.com", "password": PASSWORD });
+    let made = world.post("/auth/signup", &body).send().await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let user = made.uuid("userId").to_string();
+    for login in [user.as_str(), "haneul@example.com", "HANEUL@EXAMPLE.COM", " haneul@example.com "] {
+        let opened = world.post("/auth/login", &json!({ "userId": login, "password": PASSWORD })).send().await;
+        assert_eq!(opened.status, 200, "{login}: {}", opened.text);
+        assert_eq!(opened.json["userId"], user.as_str());
+        let token = opened.json["token"].as_str().unwrap();
+        let expires = opened.json["expiresAt"].as_str().unwrap();
+        let hours = expires.parse::<chrono::DateTime<chrono::Utc>>().unwrap() - chrono::Utc::now();
+        assert_eq!(hours.num_minutes() / 10, 71, "{expires}");
+        assert!(expires.ends_with('Z'));
+        let cookie = opened.header("set-cookie").unwrap();
+        assert_eq!(cookie, format!("Authorization=Bearer {token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=43200"));
+        for (name, value) in
+            [("authorization", format!("Bearer {token}")), ("cookie", format!("Authorization=Bearer%20{token}"))]
+        {
+            let balance = world.get("/balance").header(name, &value).send().await;
+            assert_eq!((balance.status.as_u16(), balance.text.as_str()), (200, "{\"balance\":0.00}"));
+        }
+    }
+    let hash = world.sql("SELECT password_hash FROM credentials").await;
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+}
+
+#[tokio::test]
+async fn an_email_has_one_account_whatever_its_case() {
+    let world = world().await;
+    let body = |email: &str| json!({ "username": "a", "email": email, "password": PASSWORD });
+    assert_eq!(world.post("/auth/signup", &body("a@example.com")).send().await.status, 200);
+    let before = world.everything().await;
+    world.post("/auth/signup", &body("A@EXAMPLE.com")).send().await.assert_problem(409, "email_taken");
+    assert_eq!(world.everything().await, before);
+    // Of many at once one gets it.
+    let many = (0..5).map(|_| world.post("/auth/signup", &body("b@example.com")).send());
+    let mut statuses: Vec<_> =
+        futures_util::future::join_all(many).await.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409]);
+}
+
+#[tokio::test]
+async fn an_unknown_account_and_a_wrong_password_are_the_same_401() {
+    let world = world().await;
+    let body = json!({ "username": "a", "email": "a@example.com", "password": PASSWORD });
+    let user = world.post("/auth/signup", &body).send().await.uuid("userId").to_string();
+    let mut answers = Vec::new();
+    for (login, password) in [
+        (user.as_str(), "wrong password"),
+        ("a@example.com", "wrong password"),
+        ("nobody@example.com", PASSWORD),
+        ("7d0f6a1e-3c52-4b8e-9a41-2f6f0c8d5b10", PASSWORD),
+        ("neither id nor email", PASSWORD),
+        ("' OR '1'='1", PASSWORD),
+        ("nobody@example.com", "nobody's password"),
+    ] {
+        let answer = world.post("/auth/login", &json!({ "userId": login, "password": password })).send().await;
+        answer.assert_problem(401, "invalid_credentials");
+        assert_eq!(answer.header("set-cookie"), None);
+        answers.push(answer.json["message"].clone());
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test]
+async fn an_unknown_account_costs_the_same_work() {
+    let world = world().await;
+    let body = json!({ "username": "a", "email": "a@example.com", "password": PASSWORD });
+    world.post("/auth/signup", &body).send().await;
+    let mut fastest = [std::time::Duration::MAX; 2];
+    for _ in 0..12 {
+        for (login, fastest) in ["a@example.com", "b@example.com"].iter().zip(&mut fastest) {
+            let started = std::time::Instant::now();
+            world.post("/auth/login", &json!({ "userId": login, "password": "wrong password" })).send().await;
+            *fastest = started.elapsed().min(*fastest);
+        }
+    }
+    let (known, unknown) = (fastest[0], fastest[1]);
+    assert!(unknown * 4 > known, "known {known:?}, unknown {unknown:?}");
+}
+
+#[tokio::test]
+async fn a_rush_of_logins_gets_429_and_nobody_else_waits() {
+    let world = world_with(Options { settings: vec![("HASH_QUEUE", "0")], ..Options::default() }).await;
+    let body = json!({ "userId": "nobody@example.com", "password": PASSWORD });
+    let rush = (0..40).map(|_| world.post("/auth/login", &body).send());
+    let answers = futures_util::future::join_all(rush).await;
+    assert!(answers.iter().any(|answer| answer.status == 401));
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 401).collect();
+    assert!(!refused.is_empty());
+    for answer in &refused {
+        answer.assert_problem(429, "too_many_requests");
+    }
+}
+
+#[tokio::test]
+async fn logging_out_clears_the_cookie_and_needs_a_session() {
+    let world = world().await;
+    let person = world.user("0").await;
+    let answer = world.request(reqwest::Method::POST, "/auth/logout").by(&person).send().await;
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "{\"status\":\"OK\"}"));
+    assert_eq!(answer.header("set-cookie"), Some("Authorization=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0"));
+    world.request(reqwest::Method::POST, "/auth/logout").send().await.assert_problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_session_of_a_user_that_is_gone_is_no_session() {
+    let world = world().await;
+    let concert = world.concert(1, "10").await;
+    let ghost = common::ids::UserId::generate();
+    let person = crate::support::Person { id: ghost, session: world.session(ghost) };
+    world.get("/balance").by(&person).send().await.assert_problem(401, "invalid_session");
+    let charge = json!({ "amount": 1 });
+    world.post("/balance", &charge).by(&person).send().await.assert_problem(401, "invalid_session");
+    world.post("/balance", &charge).by(&person).key("k").send().await.assert_problem(401, "invalid_session");
+    let pass = world.admit(&person, &concert).await;
+    let body = json!({ "concertId": concert.id, "seatNumber": 1 });
+    world.post("/reservation", &body).by(&person).pass(&pass).send().await.assert_problem(401, "invalid_session");
+    assert_eq!(world.lock(&concert, 0).await, None);
+}

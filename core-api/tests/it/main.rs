@@ -1,0 +1,16 @@
+//! core-api over HTTP, with real PostgreSQL and Redis.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod bad_input;
+mod catalogue;
+mod client;
+mod demo;
+mod faults;
+mod idempotency;
+mod money;
+mod payments;
+mod releases;
+mod reservations;
+mod schema;
+mod support;
