@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs once, when the database is made: a role for core-api that can read and write rows, and nothing else.
+# Migrations run as the owner, who grants this role every table it makes.
+set -euo pipefail
+
+psql --no-psqlrc --set ON_ERROR_STOP=1 --set app_password="$APP_DB_PASSWORD" --set owner="$POSTGRES_USER" \
+  --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
+CREATE ROLE app LOGIN PASSWORD :'app_password' NOSUPERUSER NOCREATEDB NOCREATEROLE;
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO app;
+ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public
+  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app;
+ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public
+  GRANT USAGE, SELECT ON SEQUENCES TO app;
+SQL

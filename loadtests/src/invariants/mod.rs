@@ -1,0 +1,63 @@
+//! What must always hold (points 1–4 of the design), asked of the stores themselves.
+//!
+//! Each check has a name and answers with how often it is broken and some examples. The queries run
+//! in one snapshot, so they are right at every instant, also in the middle of a run.
+
+mod sql;
+
+use serde::Serialize;
+
+pub use sql::{Database, NAMES};
+
+/// The servers whose state is checked.
+#[derive(Clone)]
+pub struct Stores {
+    /// Connection URL of `PostgreSQL`; may hold a password.
+    pub database_url: String,
+    /// Redis nodes; may hold passwords.
+    pub redis_urls: Vec<String>,
+    /// Whether those nodes are a cluster (which may be named by one node alone).
+    pub redis_cluster: bool,
+}
+
+/// The verdict of one check.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The point of the design it belongs to: 1 seats, 2 money, 3 order, 4 limits.
+    pub point: u8,
+    /// Stable name of the check.
+    pub name: &'static str,
+    /// What holds when it isn't broken.
+    pub title: String,
+    /// How often it is broken: rows, looks or visitors.
+    pub broken: u64,
+    /// The first few of those, in words.
+    pub examples: Vec<String>,
+    /// Why nothing can be said; then `broken` means nothing.
+    pub not_checked: Option<String>,
+}
+
+impl Finding {
+    /// A verdict; it is broken if `broken` is above 0.
+    pub fn new(point: u8, name: &'static str, title: &str, broken: u64, examples: Vec<String>) -> Self {
+        Self { point, name, title: title.to_owned(), broken, examples, not_checked: None }
+    }
+
+    /// The same check without a verdict.
+    #[must_use]
+    pub fn not_checked(mut self, reason: &str) -> Self {
+        self.not_checked = Some(reason.to_owned());
+        self
+    }
+
+    /// Whether there is a verdict.
+    pub fn is_checked(&self) -> bool {
+        self.not_checked.is_none()
+    }
+
+    /// Whether there is one and it is bad.
+    pub fn is_broken(&self) -> bool {
+        self.is_checked() && self.broken > 0
+    }
+}

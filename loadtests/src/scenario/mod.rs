@@ -1,0 +1,5 @@
+//! What visitors do.
+
+pub(crate) mod journey;
+mod requests;
+mod visitor;

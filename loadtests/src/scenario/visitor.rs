@@ -1,0 +1,363 @@
+//! One visitor's journey: from signing up to a paid ticket.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::requests::{GaveUp, Reply, Sender};
+use crate::catalog::Seat;
+use crate::client::{Answer, Request};
+use crate::stats::{Outcome, Sale, Step};
+
+/// How often a visitor whose seat was taken looks for another one.
+const SEATS_TRIED_MAX: u32 = 50;
+/// What `pollAfterMs` may say without being taken for a mistake of the server.
+const POLL_MIN: Duration = Duration::from_millis(20);
+const POLL_MAX: Duration = Duration::from_mins(2);
+
+/// What all visitors of a run have in common.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) concert: Uuid,
+    /// What a visitor puts on their balance first: enough for any seat. Zero: nothing.
+    pub(crate) charge: Decimal,
+    /// Part of every email, so that runs don't meet.
+    pub(crate) run: String,
+    /// How late a visitor may be at a poll and still count as present.
+    pub(crate) poll_slack: Duration,
+    /// Whether a visitor gives up their slot at the end, as a client that closes does.
+    pub(crate) leave: bool,
+}
+
+/// Why a journey ended early.
+enum Stop {
+    NoSeatLeft,
+    /// An answer that a visitor can't go on with, in words.
+    Failed(String),
+}
+
+impl From<GaveUp> for Stop {
+    fn from(GaveUp(why): GaveUp) -> Self {
+        Self::Failed(why)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    user_id: Uuid,
+    token: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueAnswer {
+    token: String,
+    status: String,
+    queue_info: QueueInfo,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueInfo {
+    position: u64,
+    ahead: u64,
+    poll_after_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reservation {
+    reservation_id: Uuid,
+    amount: Decimal,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Payment {
+    reservation_id: Uuid,
+    status: String,
+    amount: Decimal,
+}
+
+/// A visitor on their way.
+pub(crate) struct Visitor<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) sender: Sender<'a>,
+    pub(crate) number: u32,
+}
+
+impl Visitor<'_> {
+    /// Does everything, from the moment the visitor was meant to arrive.
+    pub(crate) async fn visit(mut self, arrival: Instant) -> Outcome {
+        let ended = self.journey(arrival).await;
+        match ended {
+            Ok(()) => {
+                self.sender.recorder.finished(Step::Journey, arrival);
+                Outcome::Bought
+            }
+            Err(Stop::NoSeatLeft) => Outcome::NoSeatLeft,
+            Err(Stop::Failed(why)) => {
+                self.sender.recorder.unexpected(why);
+                Outcome::Failed
+            }
+        }
+    }
+
+    async fn journey(&mut self, arrival: Instant) -> Result<(), Stop> {
+        let session = self.enter(arrival).await?;
+        if !self.plan.charge.is_zero() {
+            self.charge(&session).await?;
+        }
+        let pass = self.wait_for_admission(&session).await?;
+        let bought = self.buy(&session, &pass).await;
+        let left = if self.plan.leave { self.leave(&pass).await } else { Ok(()) };
+        bought.and(left)
+    }
+
+    async fn leave(&mut self, pass: &str) -> Result<(), Stop> {
+        let request =
+            Request { method: Method::DELETE, path: "/queue/token", queue_token: Some(pass), ..Request::default() };
+        self.expect_ok(Step::Leave, Instant::now(), &request).await?;
+        Ok(())
+    }
+
+    /// Signs up and logs in; the session is what logging in gave.
+    async fn enter(&mut self, arrival: Instant) -> Result<String, Stop> {
+        let email = format!("load-{}-{}@load.example", self.plan.run, self.number);
+        let password: u64 = self.sender.rng.random();
+        let body = format!(r#"{{"username":"load {}","email":"{email}","password":"{password:016x}"}}"#, self.number);
+        let signup = Request { method: Method::POST, path: "/auth/signup", body: Some(body), ..Request::default() };
+        let reply = self.sender.step(Step::Signup, arrival, &signup).await?;
+        // Sent more than once, it may have succeeded without the answer reaching us.
+        let user = if reply.attempt > 1 && reply.answer.error() == "email_taken" {
+            None
+        } else {
+            Some(decode::<Session>(Step::Signup, &ok(Step::Signup, reply)?.answer)?.user_id)
+        };
+        let body = format!(r#"{{"userId":"{email}","password":"{password:016x}"}}"#);
+        let login = Request { method: Method::POST, path: "/auth/login", body: Some(body), ..Request::default() };
+        let session: Session = self.expect(Step::Login, Instant::now(), &login).await?;
+        if user.is_some_and(|user| user != session.user_id) {
+            return Err(Stop::Failed("log in: another user than the one who signed up".to_owned()));
+        }
+        Ok(session.token)
+    }
+
+    async fn charge(&mut self, session: &str) -> Result<(), Stop> {
+        let key = Uuid::new_v4().to_string();
+        let request = Request {
+            method: Method::POST,
+            path: "/balance",
+            session: Some(session),
+            idempotency_key: Some(&key),
+            body: Some(format!(r#"{{"amount":{}}}"#, self.plan.charge)),
+            ..Request::default()
+        };
+        self.expect_ok(Step::Charge, Instant::now(), &request).await?;
+        Ok(())
+    }
+
+    /// Joins, and polls as told until the answer is a pass.
+    async fn wait_for_admission(&mut self, session: &str) -> Result<String, Stop> {
+        let joined = Instant::now();
+        let join = Request {
+            method: Method::POST,
+            path: "/queue/token",
+            session: Some(session),
+            body: Some(format!(r#"{{"concertId":"{}"}}"#, self.plan.concert)),
+            ..Request::default()
+        };
+        let reply = self.sender.step(Step::Join, joined, &join).await?;
+        let mut asked = Asked { step: Step::Join, sent: reply.sent };
+        let mut answer: QueueAnswer = decode(Step::Join, &queue_ok(Step::Join, reply)?.answer)?;
+        let mut always_on_time = true;
+        loop {
+            if self.judge(&asked, &answer, always_on_time)? {
+                self.sender.recorder.admission(answer.queue_info.position);
+                self.sender.recorder.finished(Step::Admission, joined);
+                return Ok(answer.token);
+            }
+            let wait = Duration::from_millis(answer.queue_info.poll_after_ms);
+            if !(POLL_MIN..=POLL_MAX).contains(&wait) {
+                return Err(Stop::Failed(format!("{}: pollAfterMs is {}", asked.step.name(), wait.as_millis())));
+            }
+            let intended = Instant::now() + wait;
+            tokio::time::sleep_until(intended).await;
+            let poll = Request { path: "/queue/status", queue_token: Some(&answer.token), ..Request::default() };
+            let reply = self.sender.step(Step::Status, intended, &poll).await?;
+            // Late by this program's fault or by retries: the room may take them for absent.
+            always_on_time &= reply.sent - intended <= self.plan.poll_slack;
+            asked = Asked { step: Step::Status, sent: reply.sent };
+            let next: QueueAnswer = decode(Step::Status, &queue_ok(Step::Status, reply)?.answer)?;
+            same_place(&answer.queue_info, &next.queue_info)?;
+            answer = next;
+        }
+    }
+
+    /// Whether the visitor is in.
+    fn judge(&self, asked: &Asked, answer: &QueueAnswer, on_time: bool) -> Result<bool, Stop> {
+        match answer.status.as_str() {
+            "admitted" => Ok(true),
+            "waiting" => {
+                self.sender.recorder.waiting(asked.sent, answer.queue_info.position, on_time);
+                Ok(false)
+            }
+            "sold_out" => Err(Stop::NoSeatLeft),
+            other => Err(Stop::Failed(format!("{}: the status of one who waits is {other:?}", asked.step.name()))),
+        }
+    }
+
+    /// Reserves a random seat, another one when it is taken, and pays for it.
+    async fn buy(&mut self, session: &str, pass: &str) -> Result<(), Stop> {
+        for _ in 0..SEATS_TRIED_MAX {
+            let Some(seat) = self.choose_seat().await? else {
+                return Err(Stop::NoSeatLeft);
+            };
+            let key = Uuid::new_v4().to_string();
+            let request = Request {
+                method: Method::POST,
+                path: "/reservation",
+                session: Some(session),
+                queue_token: Some(pass),
+                idempotency_key: Some(&key),
+                body: Some(format!(r#"{{"concertId":"{}","seatId":"{}"}}"#, self.plan.concert, seat.id)),
+            };
+            let reply = self.sender.step(Step::Reserve, Instant::now(), &request).await?;
+            match (reply.answer.status, reply.answer.error().as_str()) {
+                (409, "seat_taken") => {}
+                (410, "sold_out") => return Err(Stop::NoSeatLeft),
+                _ => {
+                    let reserved: Reservation = decode(Step::Reserve, &ok(Step::Reserve, reply)?.answer)?;
+                    return self.pay(session, &seat, &reserved).await;
+                }
+            }
+        }
+        // Seats were there, but others were always faster.
+        Err(Stop::NoSeatLeft)
+    }
+
+    async fn choose_seat(&mut self) -> Result<Option<Seat>, Stop> {
+        let path = format!("/concerts/{}/seats", self.plan.concert);
+        let request = Request { path: &path, ..Request::default() };
+        let mut seats: Vec<Seat> = self.expect(Step::Seats, Instant::now(), &request).await?;
+        seats.retain(Seat::is_available);
+        if seats.is_empty() {
+            return Ok(None);
+        }
+        let index = self.sender.rng.random_range(0..seats.len());
+        Ok(Some(seats.swap_remove(index)))
+    }
+
+    async fn pay(&mut self, session: &str, seat: &Seat, reserved: &Reservation) -> Result<(), Stop> {
+        if reserved.amount != seat.price {
+            return Err(Stop::Failed(format!("reserve seat: {} for a seat of {}", reserved.amount, seat.price)));
+        }
+        let key = Uuid::new_v4().to_string();
+        let request = Request {
+            method: Method::POST,
+            path: "/payment",
+            session: Some(session),
+            idempotency_key: Some(&key),
+            body: Some(format!(r#"{{"reservationId":"{}"}}"#, reserved.reservation_id)),
+            ..Request::default()
+        };
+        let paid: Payment = self.expect(Step::Pay, Instant::now(), &request).await?;
+        if paid.status != "success" || paid.reservation_id != reserved.reservation_id || paid.amount != reserved.amount
+        {
+            return Err(Stop::Failed(format!("pay: another payment than asked for: {paid:?}")));
+        }
+        self.sender.recorder.sale(Sale { seat_id: seat.id, reservation_id: paid.reservation_id, amount: paid.amount });
+        Ok(())
+    }
+
+    async fn expect_ok(&mut self, step: Step, intended: Instant, request: &Request<'_>) -> Result<Reply, Stop> {
+        ok(step, self.sender.step(step, intended, request).await?)
+    }
+
+    async fn expect<T: DeserializeOwned>(
+        &mut self,
+        step: Step,
+        intended: Instant,
+        request: &Request<'_>,
+    ) -> Result<T, Stop> {
+        decode(step, &self.expect_ok(step, intended, request).await?.answer)
+    }
+}
+
+/// The request that a queue answer belongs to.
+struct Asked {
+    step: Step,
+    sent: Instant,
+}
+
+fn decode<T: DeserializeOwned>(step: Step, answer: &Answer) -> Result<T, Stop> {
+    answer.json().map_err(|error| Stop::Failed(format!("{}: {error:#}", step.name())))
+}
+
+fn ok(step: Step, reply: Reply) -> Result<Reply, Stop> {
+    if reply.answer.is_ok() {
+        return Ok(reply);
+    }
+    Err(Stop::Failed(format!("{}: {}", step.name(), reply.answer.describe())))
+}
+
+/// Like [`ok`], for a queue that may have ended because everything is sold.
+fn queue_ok(step: Step, reply: Reply) -> Result<Reply, Stop> {
+    if reply.answer.status == 410 && reply.answer.error() == "sold_out" {
+        return Err(Stop::NoSeatLeft);
+    }
+    ok(step, reply)
+}
+
+/// The contract: a position never changes, and `ahead` never rises for one visitor.
+fn same_place(before: &QueueInfo, after: &QueueInfo) -> Result<(), Stop> {
+    if after.position != before.position {
+        return Err(Stop::Failed(format!(
+            "poll queue: the position went from {} to {}",
+            before.position, after.position
+        )));
+    }
+    if after.ahead > before.ahead {
+        return Err(Stop::Failed(format!("poll queue: ahead rose from {} to {}", before.ahead, after.ahead)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(position: u64, ahead: u64) -> QueueInfo {
+        QueueInfo { position, ahead, poll_after_ms: 1_000 }
+    }
+
+    #[test]
+    fn a_place_in_line_only_gets_better() {
+        assert!(same_place(&info(9, 5), &info(9, 5)).is_ok());
+        assert!(same_place(&info(9, 5), &info(9, 0)).is_ok());
+        assert!(same_place(&info(9, 5), &info(9, 6)).is_err());
+        assert!(same_place(&info(9, 5), &info(8, 4)).is_err());
+    }
+
+    #[test]
+    fn answers_are_read_as_the_contract_writes_them() {
+        let answer: QueueAnswer = serde_json::from_str(
+            r#"{"token":"t","status":"waiting","queueInfo":{"concertId":"c","position":7,"ahead":3,"waitTime":"10분",
+            "waitSeconds":600,"waitSecondsLow":1,"waitSecondsHigh":2,"pollAfterMs":1500}}"#,
+        )
+        .unwrap();
+        assert_eq!((answer.queue_info.position, answer.queue_info.poll_after_ms), (7, 1_500));
+        let paid: Payment = serde_json::from_str(
+            r#"{"paymentId":"p","reservationId":"018f3f64-0000-7000-8000-000000000000","status":"success","amount":99000.00,"balance":1.5}"#,
+        )
+        .unwrap();
+        assert_eq!(paid.amount, Decimal::from(99_000));
+    }
+}

@@ -1,0 +1,168 @@
+//! Where the load goes and where the truth is read: flags, the environment, or the local stack's file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::Url;
+
+use crate::invariants::Stores;
+use crate::room::Limits;
+
+/// Written by `cargo xtask up`, in the current folder or one above.
+const STACK_FILE: &str = ".onsale/stack.env";
+const DEFAULT_URL: &str = "http://localhost:8080";
+
+/// Which stack to use, from the command line.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TargetArgs {
+    #[arg(long, help = "Public origin [default: that of the running `cargo xtask up`, else http://localhost:8080]")]
+    url: Option<Url>,
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        help = "PostgreSQL to check [default: that of the running `cargo xtask up`]"
+    )]
+    database_url: Option<String>,
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        hide_env_values = true,
+        help = "Redis to check; several nodes, separated by commas, are a cluster [default: that of `cargo xtask up`]"
+    )]
+    redis_url: Option<String>,
+    #[arg(long, env = "ADMIT_PER_SECOND", help = "Admissions per second, where a room has no setting of its own")]
+    admit_per_second: Option<f64>,
+    #[arg(long, env = "BURST", help = "Admissions at once above that rate, where a room has no setting of its own")]
+    burst: Option<f64>,
+    #[arg(long, env = "MAX_ACTIVE", help = "Admitted visitors at a time, where a room has no setting of its own")]
+    max_active: Option<u64>,
+    #[arg(long, help = "Allow a target that is not this machine: only for systems that you may load")]
+    i_own_this_target: bool,
+}
+
+impl TargetArgs {
+    /// The origin to load, without a trailing slash. Fails for anything but plain http on this
+    /// machine, unless the caller vouched for it.
+    pub(crate) fn origin(&self) -> Result<String> {
+        let url = match (&self.url, stack_file()?.remove("URL")) {
+            (Some(url), _) => url.clone(),
+            (None, Some(url)) => url.parse().with_context(|| format!("URL in {STACK_FILE}"))?,
+            (None, None) => DEFAULT_URL.parse()?,
+        };
+        ensure!(url.scheme() == "http", "--url {url}: only http:// is supported (put the load before TLS)");
+        ensure!(
+            self.i_own_this_target || is_loopback(&url),
+            "--url {url} is not this machine: load only what you may load, and say so with --i-own-this-target"
+        );
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    }
+
+    /// Where the seats, the money and the queue are.
+    pub(crate) fn stores(&self) -> Result<Stores> {
+        let mut file = stack_file()?;
+        let database_url = self.database_url.clone().or_else(|| file.remove("DATABASE_URL"));
+        let from_flag = self.redis_url.clone();
+        let mode = match &from_flag {
+            Some(_) => std::env::var("REDIS_MODE").ok(),
+            None => file.remove("REDIS_MODE"),
+        };
+        let redis = from_flag.or_else(|| file.remove("REDIS_URL"));
+        let (Some(database_url), Some(redis)) = (database_url, redis) else {
+            bail!(
+                "nothing says where PostgreSQL and Redis are: start the stack with `cargo xtask up` \
+                 (it writes {STACK_FILE}), or give --database-url and --redis-url, or skip the checks with --no-check"
+            );
+        };
+        let redis_urls: Vec<String> = redis.split(',').map(|node| node.trim().to_owned()).collect();
+        let redis_cluster = redis_urls.len() > 1 || mode.is_some_and(|mode| mode == "cluster");
+        Ok(Stores { database_url, redis_urls, redis_cluster })
+    }
+
+    /// What the gateways were told about rooms without settings of their own, as far as it is known.
+    pub(crate) fn limits(&self) -> Result<Limits> {
+        let file = stack_file()?;
+        Ok(Limits {
+            admit_per_second: self.admit_per_second.or_else(|| setting(&file, "ADMIT_PER_SECOND")),
+            burst: self.burst.or_else(|| setting(&file, "BURST")),
+            max_active: self.max_active.or_else(|| setting(&file, "MAX_ACTIVE")),
+        })
+    }
+}
+
+fn setting<T: FromStr>(file: &HashMap<String, String>, name: &str) -> Option<T> {
+    file.get(name).and_then(|value| value.parse().ok())
+}
+
+/// The settings of the stack that runs in this checkout; empty when none does.
+fn stack_file() -> Result<HashMap<String, String>> {
+    let here = std::env::current_dir().context("the current folder is unknown")?;
+    let Some(path) = find_upwards(&here, STACK_FILE) else {
+        return Ok(HashMap::new());
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Ok(parse_env(&text))
+}
+
+fn find_upwards(from: &Path, name: &str) -> Option<PathBuf> {
+    from.ancestors().map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn parse_env(text: &str) -> HashMap<String, String> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    // The URL parser keeps the brackets of an IPv6 address.
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loaded_unasked() {
+        for (url, loopback) in [
+            ("http://localhost:8080", true),
+            ("http://127.0.0.1:1", true),
+            ("http://127.8.8.8/", true),
+            ("http://[::1]:8080", true),
+            ("http://example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://10.0.0.1", false),
+            ("http://[::ffff:10.0.0.1]", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), loopback, "{url}");
+        }
+        let mut args = TargetArgs {
+            url: Some("http://203.0.113.1/".parse().unwrap()),
+            database_url: None,
+            redis_url: None,
+            admit_per_second: None,
+            burst: None,
+            max_active: None,
+            i_own_this_target: false,
+        };
+        assert!(args.origin().unwrap_err().to_string().contains("--i-own-this-target"));
+        args.i_own_this_target = true;
+        assert_eq!(args.origin().unwrap(), "http://203.0.113.1");
+    }
+
+    #[test]
+    fn the_stack_file_is_read_line_by_line() {
+        let read =
+            parse_env("# comment\nURL=http://127.0.0.1:8080\n\nDATABASE_URL=postgres://app@h/db?x=y\nnonsense\n");
+        assert_eq!(read["URL"], "http://127.0.0.1:8080");
+        assert_eq!(read["DATABASE_URL"], "postgres://app@h/db?x=y");
+        assert_eq!(read.len(), 2);
+    }
+}

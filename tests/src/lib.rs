@@ -1,0 +1,5 @@
+//! Helpers of the end-to-end tests.
+
+pub mod site;
+pub mod spec;
+pub mod stub_upstream;
