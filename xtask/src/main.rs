@@ -1,0 +1,91 @@
+//! `cargo xtask …`: the project's commands.
+#![expect(clippy::print_stdout, reason = "these commands talk to the person at the terminal")]
+
+mod signals;
+mod sqlx_prepare;
+mod test;
+mod ui;
+mod up;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// Onsale's commands. Each says more with --help.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Up(up::Options),
+    Test(test::Options),
+    /// Run a load test against the running stack (`cargo xtask load --help` lists the scenarios)
+    #[command(disable_help_flag = true)]
+    Load {
+        /// Passed on as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Serve the examples of api-spec.yaml on port 3005
+    Mock,
+    SqlxPrepare(sqlx_prepare::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Action::Up(options) => watchfully(|| up::run(&options)),
+        Action::Test(options) => watchfully(|| Ok(test::run(&options))),
+        Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
+        Action::Load { arguments } => become_command(
+            cargo().args(["run", "--release", "--quiet", "--package", "loadtests", "--"]).args(arguments),
+        ),
+        Action::Mock => become_command(&mut Command::new(stack::project_root().join("run-mock-server.sh"))),
+    };
+    outcome.unwrap_or_else(|error| {
+        ui::say(&format!("{} {error:#}", ui::paint(ui::Colour::Red, "error:")));
+        ExitCode::FAILURE
+    })
+}
+
+/// Signals stop the command in order instead of ending it where it stands.
+fn watchfully(command: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+    signals::install()?;
+    command()
+}
+
+/// The cargo that runs this, or the one in `PATH`.
+fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Command::new(program)
+}
+
+/// Puts another program in this one's place, so that signals and the terminal are its own.
+fn become_command(command: &mut Command) -> Result<ExitCode> {
+    Err(command.exec()).with_context(|| command.get_program().display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn load_passes_its_options_on() {
+        let cli = Cli::parse_from(["xtask", "load", "journey", "--users", "5", "--help"]);
+        let Action::Load { arguments } = cli.command else {
+            panic!("not load: {cli:?}");
+        };
+        assert_eq!(arguments, ["journey", "--users", "5", "--help"]);
+    }
+}

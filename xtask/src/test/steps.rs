@@ -1,0 +1,211 @@
+//! The steps of `cargo xtask test`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use stack::install::Tool;
+use stack::process::Foreground;
+use stack::programs;
+
+use super::servers::Servers;
+use super::{Totals, cargo_test};
+use crate::{sqlx_prepare, ui};
+
+/// Runs on the Node.js of Debian 12, unlike version 2.
+const REDOCLY: &str = "@redocly/cli@1.34.20";
+
+/// In the order they are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Step {
+    /// Rust formatting
+    #[value(name = "fmt")]
+    Format,
+    /// Lints
+    Clippy,
+    /// Documentation without warnings
+    Docs,
+    /// The tests, and the binaries that end-to-end tests run
+    Build,
+    /// Descriptions of SQL queries are up to date
+    Sqlx,
+    /// Unit, Lua, SQL, HTTP, nginx and end-to-end tests
+    Tests,
+    /// Lint of api-spec.yaml
+    Spec,
+    /// Syntax of shell scripts
+    Scripts,
+    /// docker-compose.yml
+    Compose,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Passed,
+    Failed(String),
+    /// Not possible here, for the reason given.
+    Skipped(String),
+    Tests(Totals),
+}
+
+impl Outcome {
+    pub(super) fn totals(&self) -> Totals {
+        let none = Totals::default();
+        match self {
+            Self::Passed => Totals { passed: 1, ..none },
+            Self::Failed(_) => Totals { failed: 1, ..none },
+            Self::Skipped(_) => Totals { skipped: 1, ..none },
+            Self::Tests(totals) => *totals,
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Format => "cargo fmt",
+            Self::Clippy => "cargo clippy",
+            Self::Docs => "cargo doc",
+            Self::Build => "cargo build",
+            Self::Sqlx => ".sqlx up to date",
+            Self::Tests => "cargo test",
+            Self::Spec => "lint of api-spec.yaml",
+            Self::Scripts => "shell scripts",
+            Self::Compose => "docker compose config",
+        }
+    }
+
+    pub(super) fn take(self, servers: &Servers, filter: Option<&str>) -> Result<Outcome> {
+        match self {
+            Self::Format => component("fmt", &["fmt", "--all", "--", "--check", "--files-with-diff"]),
+            Self::Clippy => {
+                component("clippy", &["clippy", "--workspace", "--all-targets", quietness(), "--", "-D", "warnings"])
+            }
+            Self::Docs => cargo(&["doc", "--workspace", "--no-deps", quietness()], &[("RUSTDOCFLAGS", "-D warnings")]),
+            // With the tests, which have more dependencies: built alone, the binaries' would be built with other
+            // features, and then all over again.
+            Self::Build => cargo(&["build", "--workspace", "--all-targets", quietness()], &[]),
+            Self::Sqlx => sqlx_prepare::check(servers.postgres()?).map(|()| Outcome::Passed),
+            Self::Tests => match cargo(&["test", "--workspace", "--no-run", quietness()], &[])? {
+                Outcome::Passed => cargo_test::run(&servers.environment()?, filter).map(Outcome::Tests),
+                broken => Ok(broken),
+            },
+            Self::Spec => lint_spec(),
+            Self::Scripts => check_scripts(),
+            Self::Compose => check_compose(),
+        }
+    }
+}
+
+/// Cargo's progress is for terminals; in a log, two hundred lines about dependencies hide the rest.
+fn quietness() -> &'static str {
+    if std::io::stderr().is_terminal() { "--color=auto" } else { "--quiet" }
+}
+
+/// A part of Rust that rustup may have left out.
+fn component(name: &str, arguments: &[&str]) -> Result<Outcome> {
+    let mut version = crate::cargo();
+    version.args([name, "--version"]);
+    if programs::output(&mut version).is_ok() {
+        return cargo(arguments, &[]);
+    }
+    Ok(Outcome::Skipped(format!(
+        "cargo {name} is not installed (`rustup component add {}`)",
+        match name {
+            "fmt" => "rustfmt",
+            other => other,
+        }
+    )))
+}
+
+fn cargo(arguments: &[&str], env: &[(&str, &str)]) -> Result<Outcome> {
+    let mut command = crate::cargo();
+    command.args(arguments).envs(env.iter().copied());
+    run(&mut command)
+}
+
+/// Runs a command whose own output says what is wrong.
+fn run(command: &mut Command) -> Result<Outcome> {
+    let status = Foreground::start(command.current_dir(stack::project_root()))?.wait()?;
+    Ok(if status.success() { Outcome::Passed } else { Outcome::Failed(format!("{status}, see above")) })
+}
+
+fn lint_spec() -> Result<Outcome> {
+    if let Err(error) = ui::install(&[Tool::Node]) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    let folder = target()?.join("redocly");
+    let program = folder.join("node_modules/.bin/redocly");
+    let stamp = folder.join("installed");
+    if std::fs::read_to_string(&stamp).ok().as_deref() != Some(REDOCLY) {
+        std::fs::create_dir_all(&folder)?;
+        ui::say(&format!("  installing {REDOCLY} under {}", folder.display()));
+        let mut npm = Command::new(programs::find("npm").context("npm")?);
+        // Nothing that it needs runs at installation.
+        npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
+            .arg(&folder)
+            .arg(REDOCLY);
+        if !Foreground::start(&mut npm)?.wait()?.success() {
+            return Ok(Outcome::Skipped(format!("npm could not install {REDOCLY} (see above)")));
+        }
+        std::fs::write(&stamp, REDOCLY)?;
+    }
+    let mut lint = Command::new(program);
+    lint.args(["lint", "api-spec.yaml"]).env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
+    run(&mut lint)
+}
+
+fn target() -> Result<PathBuf> {
+    let profile = stack::profile_dir()?;
+    Ok(profile.parent().context("no target folder")?.to_path_buf())
+}
+
+fn check_scripts() -> Result<Outcome> {
+    let root = stack::project_root();
+    let mut scripts = vec![root.join(".ci/run")];
+    find_scripts(&root, &mut scripts)?;
+    let has_shellcheck = programs::find("shellcheck").is_some();
+    for script in &scripts {
+        programs::output(programs::command("bash").arg("-n").arg(script))?;
+        if has_shellcheck {
+            programs::output(programs::command("shellcheck").arg(script))?;
+        }
+    }
+    let how = if has_shellcheck { "bash -n and shellcheck" } else { "bash -n (shellcheck is not installed)" };
+    ui::say(&format!("  {} scripts, {how}", scripts.len()));
+    Ok(Outcome::Passed)
+}
+
+/// All `*.sh` of the project, but not what was installed or built into it.
+fn find_scripts(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let ours = !name.as_encoded_bytes().starts_with(b".") && name != "target" && name != "node_modules";
+        if entry.file_type()?.is_dir() && ours {
+            find_scripts(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "sh") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn check_compose() -> Result<Outcome> {
+    if !stack::project_root().join("docker-compose.yml").is_file() {
+        bail!("docker-compose.yml is missing");
+    }
+    let plugin: &[&str] = &["docker", "compose"];
+    let program: &[&str] = &["docker-compose"];
+    let installed = [plugin, program].into_iter().find(|words| programs::succeeds(&[words, &["version"][..]].concat()));
+    let Some((program, arguments)) = installed.and_then(<[_]>::split_first) else {
+        return Ok(Outcome::Skipped("docker with its compose plugin is not installed".to_owned()));
+    };
+    // The example has a value for every variable that must have one.
+    let mut command = Command::new(program);
+    command.args(arguments).args(["--env-file", ".env.example", "config", "--quiet"]);
+    run(&mut command)
+}
