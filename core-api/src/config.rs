@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use common::config::{Faults, Reader, Setting};
+use common::http::PUBLIC_URL;
 use common::telemetry;
-use common::tokens::{PassKeys, SessionKeys};
-use lua::RedisSettings;
+use common::tokens::{PassKeys, SESSION_SECRET, SessionKeys, read_keys};
+use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
 use crate::store::postgres::HoldRules;
 
@@ -32,35 +33,11 @@ const DATABASE_MAX_CONNECTIONS: Setting = Setting {
     unit: "connections",
     meaning: "How many connections to PostgreSQL one core-api holds at most.",
 };
-const REDIS_URL: Setting = Setting {
-    name: "REDIS_URL",
-    default: None,
-    unit: "`redis://…`",
-    meaning: "Redis; in cluster mode any of its nodes, separated by commas.",
-};
-const REDIS_MODE: Setting = Setting {
-    name: "REDIS_MODE",
-    default: Some("standalone"),
-    unit: "`standalone` or `cluster`",
-    meaning: "Whether Redis is one server or a cluster.",
-};
-const SESSION_SECRET: Setting = Setting {
-    name: "SESSION_SECRET",
-    default: None,
-    unit: "text of 32 characters or more",
-    meaning: "Signs user sessions, the same for gateway and core-api. Several, separated by commas: the first signs, all verify.",
-};
 const PASS_PUBLIC_KEYS: Setting = Setting {
     name: "PASS_PUBLIC_KEYS",
     default: None,
     unit: "Ed25519 keys in base64url",
     meaning: "Verify admission passes; separated by commas.",
-};
-const PUBLIC_URL: Setting = Setting {
-    name: "PUBLIC_URL",
-    default: Some("http://localhost:8080"),
-    unit: "URL",
-    meaning: "Where users reach the site; cookies are `Secure` unless it is plain http.",
 };
 const SESSION_TTL_SECONDS: Setting = Setting {
     name: "SESSION_TTL_SECONDS",
@@ -107,6 +84,7 @@ pub const SETTINGS: &[Setting] = &[
     DATABASE_MAX_CONNECTIONS,
     REDIS_URL,
     REDIS_MODE,
+    REDIS_TIMEOUT_MS,
     SESSION_SECRET,
     SESSION_TTL_SECONDS,
     PASS_PUBLIC_KEYS,
@@ -119,8 +97,6 @@ pub const SETTINGS: &[Setting] = &[
     telemetry::RUST_LOG,
 ];
 
-/// How long one call to Redis may take: several fit into a request's time.
-const REDIS_CALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than this a setting in seconds is surely a mistake.
 const MAX_SECONDS: u32 = 7 * 24 * 3_600;
 
@@ -173,11 +149,10 @@ impl Config {
         let public_url = reader.text(&PUBLIC_URL);
         let database_url = reader.text(&DATABASE_URL);
         let database_max_connections = reader.number(&DATABASE_MAX_CONNECTIONS, 1..=1_000);
-        let redis_urls = reader.list(&REDIS_URL);
-        let redis_mode = reader.parse(&REDIS_MODE);
-        let sessions = session_keys(reader);
+        let redis = RedisSettings::read(reader);
+        let sessions = read_keys(reader, &SESSION_SECRET, SessionKeys::new);
         let session_ttl = reader.number(&SESSION_TTL_SECONDS, 60..=30 * 24 * 3_600);
-        let passes = pass_keys(reader);
+        let passes = read_keys(reader, &PASS_PUBLIC_KEYS, PassKeys::new);
         let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
@@ -189,32 +164,16 @@ impl Config {
             public_url,
             database_url,
             database_max_connections: database_max_connections?,
-            redis: RedisSettings { urls: redis_urls, mode: redis_mode?, call_timeout: REDIS_CALL_TIMEOUT },
-            sessions: Arc::new(sessions?),
+            redis: redis?,
+            sessions: sessions?,
             session_ttl: TimeDelta::seconds(session_ttl?),
-            passes: Arc::new(passes?),
+            passes: passes?,
             hold_rules: HoldRules { hold_seconds, seats_per_user: seats_per_user? },
             lock_life: Duration::from_secs(u64::from(hold_seconds) + u64::from(grace_seconds?)),
             hash_queue: hash_queue?,
             max_in_flight: max_in_flight?,
         })
     }
-}
-
-fn session_keys(reader: &mut Reader) -> Option<SessionKeys> {
-    let secrets = reader.list(&SESSION_SECRET);
-    if secrets.is_empty() {
-        return None;
-    }
-    SessionKeys::new(&secrets).map_err(|error| reader.fault(&SESSION_SECRET, error)).ok()
-}
-
-fn pass_keys(reader: &mut Reader) -> Option<PassKeys> {
-    let keys = reader.list(&PASS_PUBLIC_KEYS);
-    if keys.is_empty() {
-        return None;
-    }
-    PassKeys::new(&keys).map_err(|error| reader.fault(&PASS_PUBLIC_KEYS, error)).ok()
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::config::{Faults, Reader, Setting};
-use common::http::SetCookie;
+use common::http::{PUBLIC_URL, SetCookie};
 use common::telemetry;
-use common::tokens::{KeyError, PassSigner, SessionKeys, TicketKeys};
+use common::tokens::{PassSigner, SESSION_SECRET, SessionKeys, TicketKeys, read_keys};
 use http::Uri;
 use ipnet::IpNet;
-use lua::{Mode, RedisSettings};
+use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
 use crate::domain::RoomDefaults;
 
@@ -20,41 +20,11 @@ const LISTEN: Setting = Setting {
     unit: "address:port",
     meaning: "Where the gateway listens.",
 };
-const PUBLIC_URL: Setting = Setting {
-    name: "PUBLIC_URL",
-    default: Some("http://localhost:8080"),
-    unit: "URL",
-    meaning: "How users reach the site; unless it is plain http, cookies are `Secure`.",
-};
 const CORE_API_URLS: Setting = Setting {
     name: "CORE_API_URLS",
     default: Some("http://127.0.0.1:3201"),
     unit: "URLs, comma-separated",
     meaning: "The replicas of core-api.",
-};
-const REDIS_URL: Setting = Setting {
-    name: "REDIS_URL",
-    default: None,
-    unit: "URL; in cluster mode several, comma-separated",
-    meaning: "The Redis that holds the rooms and the seat locks.",
-};
-const REDIS_MODE: Setting = Setting {
-    name: "REDIS_MODE",
-    default: Some("standalone"),
-    unit: "`standalone` or `cluster`",
-    meaning: "How that Redis is set up.",
-};
-const REDIS_TIMEOUT_MS: Setting = Setting {
-    name: "REDIS_TIMEOUT_MS",
-    default: Some("1000"),
-    unit: "milliseconds",
-    meaning: "How long one call to Redis may take.",
-};
-const SESSION_SECRET: Setting = Setting {
-    name: "SESSION_SECRET",
-    default: None,
-    unit: "text of 32 characters or more; several, comma-separated",
-    meaning: "Signs user sessions, shared by gateway and core-api; the first signs, all verify.",
 };
 const TICKET_SECRET: Setting = Setting {
     name: "TICKET_SECRET",
@@ -162,48 +132,34 @@ impl Config {
     /// Reads and checks all settings; begins to log on the way, so that what is wrong is told in the right form.
     pub fn read(mut reader: Reader) -> Result<Self, Faults> {
         telemetry::init(&mut reader);
-        let reader = &mut reader;
-        let cookies = SetCookie::for_site(&reader.text(&PUBLIC_URL));
-        let config = Some(()).and_then(|()| {
-            // Every setting is read before any is missed, so that all faults come at once.
-            let listen = reader.parse(&LISTEN);
-            let core_api_urls = urls(reader);
-            let redis = redis(reader);
-            let sessions = keys(reader, &SESSION_SECRET, SessionKeys::new);
-            let tickets = keys(reader, &TICKET_SECRET, TicketKeys::new);
-            let passes = keys(reader, &PASS_PRIVATE_KEYS, PassSigner::new);
-            let trusted_proxies = networks(reader);
-            let room = room(reader);
-            let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
-            Some(Self {
-                listen: listen?,
-                cookies,
-                core_api_urls: core_api_urls?,
-                redis: redis?,
-                sessions: sessions?,
-                tickets: tickets?,
-                passes: passes?,
-                trusted_proxies: trusted_proxies?,
-                room: room?,
-                max_in_flight: max_in_flight?,
-            })
-        });
-        let faults = std::mem::replace(reader, Reader::new([])).finish();
-        match (config, faults) {
-            (Some(config), Ok(())) => Ok(config),
-            (_, Err(faults)) => Err(faults),
-            (None, Ok(())) => Err(unnamed_fault()),
-        }
+        let config = Self::read_from(&mut reader);
+        reader.finish_with(config)
     }
-}
 
-/// Every missing value has noted its fault; this is for the day that one does not.
-fn unnamed_fault() -> Faults {
-    let mut reader = Reader::new([]);
-    reader.fault(&LISTEN, "or another setting is not usable");
-    match reader.finish() {
-        Err(faults) => faults,
-        Ok(()) => unreachable!("a fault was noted"),
+    fn read_from(reader: &mut Reader) -> Option<Self> {
+        // Every setting is read before any is missed, so that all faults come at once.
+        let listen = reader.parse(&LISTEN);
+        let cookies = SetCookie::for_site(&reader.text(&PUBLIC_URL));
+        let core_api_urls = urls(reader);
+        let redis = RedisSettings::read(reader);
+        let sessions = read_keys(reader, &SESSION_SECRET, SessionKeys::new);
+        let tickets = read_keys(reader, &TICKET_SECRET, TicketKeys::new);
+        let passes = read_keys(reader, &PASS_PRIVATE_KEYS, PassSigner::new);
+        let trusted_proxies = networks(reader);
+        let room = room(reader);
+        let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
+        Some(Self {
+            listen: listen?,
+            cookies,
+            core_api_urls: core_api_urls?,
+            redis: redis?,
+            sessions: sessions?,
+            tickets: tickets?,
+            passes: passes?,
+            trusted_proxies: trusted_proxies?,
+            room: room?,
+            max_in_flight: max_in_flight?,
+        })
     }
 }
 
@@ -222,25 +178,6 @@ fn urls(reader: &mut Reader) -> Option<Vec<Uri>> {
         return None;
     }
     urls
-}
-
-fn redis(reader: &mut Reader) -> Option<RedisSettings> {
-    let urls = reader.list(&REDIS_URL);
-    let mode = reader.parse::<Mode>(&REDIS_MODE);
-    let timeout = reader.number(&REDIS_TIMEOUT_MS, 10..=30_000_u64);
-    (!urls.is_empty()).then_some(RedisSettings { urls, mode: mode?, call_timeout: Duration::from_millis(timeout?) })
-}
-
-fn keys<K>(
-    reader: &mut Reader,
-    setting: &Setting,
-    make: impl FnOnce(&[String]) -> Result<K, KeyError>,
-) -> Option<Arc<K>> {
-    let texts = reader.list(setting);
-    if texts.is_empty() {
-        return None;
-    }
-    make(&texts).map_err(|error| reader.fault(setting, error)).ok().map(Arc::new)
 }
 
 fn networks(reader: &mut Reader) -> Option<Arc<[IpNet]>> {

@@ -33,7 +33,7 @@ impl FromStr for Mode {
 }
 
 /// Where Redis is and how long it may take.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisSettings {
     /// `redis://host:port`; in cluster mode any of the nodes.
     pub urls: Vec<String>,
@@ -41,6 +41,16 @@ pub struct RedisSettings {
     pub mode: Mode,
     /// How long one call may take, connecting included.
     pub call_timeout: Duration,
+}
+
+impl std::fmt::Debug for RedisSettings {
+    /// Without the URLs: they may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("mode", &self.mode)
+            .field("call_timeout", &self.call_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Redis could not do what was asked, and nothing is known of whether it did.

@@ -8,6 +8,8 @@ mod connection;
 pub mod holds;
 pub mod queue;
 mod script;
+mod settings;
 
 pub use connection::{Mode, Redis, RedisSettings, StoreError};
 pub use script::{Call, Script};
+pub use settings::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL};

@@ -4,6 +4,8 @@ use cookie::{Cookie, SameSite};
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderName, HeaderValue};
 
+use crate::config::Setting;
+
 /// The header that carries a queue token where no cookie does.
 pub const QUEUE_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-queue-token");
 
@@ -45,6 +47,14 @@ fn bearer(credentials: &str) -> Option<String> {
     let (scheme, token) = credentials.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned()).filter(|token| !token.is_empty())
 }
+
+/// How users reach the site.
+pub const PUBLIC_URL: Setting = Setting {
+    name: "PUBLIC_URL",
+    default: Some("http://localhost:8080"),
+    unit: "URL",
+    meaning: "How users reach the site; unless it is plain http, cookies are `Secure`.",
+};
 
 /// Writes our cookies: `HttpOnly; SameSite=Strict; Path=/`, and `Secure` unless the public URL is plain http.
 #[derive(Debug, Clone, Copy)]

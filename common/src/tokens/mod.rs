@@ -13,10 +13,12 @@
 mod hmac;
 mod pass;
 mod session;
+mod settings;
 mod ticket;
 
 pub use pass::{Pass, PassId, PassKeys, PassSigner, generate_pass_key};
 pub use session::{Role, Session, SessionKeys};
+pub use settings::{SESSION_SECRET, read_keys};
 pub use ticket::{Ticket, TicketKeys};
 
 use base64::Engine;
