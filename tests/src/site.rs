@@ -113,23 +113,28 @@ impl Visitor {
         Ok(())
     }
 
-    /// Gets in line and waits for the turn, as long as `patience` lasts.
-    pub async fn be_admitted(&mut self, concert: &str, patience: Duration) -> Result<()> {
+    /// Gets in line and waits for the turn, as long as `patience` lasts; `false` where everything is sold before it comes.
+    pub async fn be_admitted(&mut self, concert: &str, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         loop {
             let answer = match &self.queue_token {
                 None => self.post("/queue/token", json!({ "concertId": concert })).await,
                 Some(_) => self.get("/queue/status").await,
             };
-            if let Ok(answer) = answer
-                && answer.status == StatusCode::OK
-            {
-                self.queue_token = Some(answer.text("token")?);
-                match answer.body["status"].as_str() {
-                    Some("admitted") => return Ok(()),
-                    Some("waiting") => {}
-                    other => bail!("the wait ended with {other:?}"),
+            match answer {
+                Ok(answer) if answer.body["error"] == "sold_out" || answer.body["status"] == "sold_out" => {
+                    return Ok(false);
                 }
+                Ok(answer) if answer.status == StatusCode::OK => {
+                    self.queue_token = Some(answer.text("token")?);
+                    match answer.body["status"].as_str() {
+                        Some("admitted") => return Ok(true),
+                        Some("waiting") => {}
+                        other => bail!("the wait ended with {other:?}"),
+                    }
+                }
+                // Away for a moment, or too busy: asked again.
+                Ok(_) | Err(_) => {}
             }
             anyhow::ensure!(Instant::now() < deadline, "not admitted in {patience:?}");
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -189,7 +189,7 @@ async fn a_commit_that_nobody_saw_is_found_again() {
 
 #[tokio::test]
 async fn more_than_can_be_served_at_once_is_refused_and_health_is_not() {
-    let world = world_with(Options { settings: vec![("MAX_IN_FLIGHT", "1")], ..Options::default() }).await;
+    let world = world_with(Options { settings: vec![("CORE_API_MAX_IN_FLIGHT", "1")], ..Options::default() }).await;
     let person = world.user("0").await;
     let mut transaction = world.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
