@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Money(Decimal);
 
+/// As many digits a decimal holds exactly, whatever they are.
+const MAX_DIGITS: usize = 28;
+
 /// Why a number is no amount of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMoney {
@@ -45,6 +48,11 @@ impl Money {
         // No amount needs more digits than this, and parsing stays cheap whatever is sent.
         if text.len() > 64 {
             return Err(InvalidMoney::TooLarge);
+        }
+        // A mantissa of more digits than a decimal has would be rounded before anyone could tell.
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        if mantissa.bytes().filter(u8::is_ascii_digit).count() > MAX_DIGITS {
+            return Err(if text.contains('.') { InvalidMoney::TooPrecise } else { InvalidMoney::TooLarge });
         }
         let parsed =
             if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
@@ -155,6 +163,8 @@ mod tests {
             ("true", "JSON number"),
             ("[1]", "JSON number"),
             ("1e-400", "at most"),
+            ("0.99999999999999999999999999999999999e2", "two decimals"),
+            ("5.0000000000000000000000000000000001e0", "two decimals"),
             ("0.00000000000000000000000000000000000001", "two decimals"),
             ("99999999999999999999999999999999999999999", "99999999.99"),
         ] {

@@ -11,7 +11,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
-use crate::service::{Catalogue, Passwords, Reserving};
+use crate::service::{Catalogue, Passwords, Reserving, Turns};
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
@@ -32,6 +32,7 @@ pub struct Parts {
     pub(crate) holds: Holds,
     pub(crate) catalogue: Catalogue,
     pub(crate) reserving: Reserving,
+    pub(crate) turns: Turns,
     pub(crate) in_flight: InFlight,
 }
 
@@ -50,6 +51,7 @@ impl AppState {
             passwords: Passwords::new(config.hash_queue)?,
             catalogue: Catalogue::new(db.clone()),
             reserving: Reserving::new(db.clone(), holds.clone(), config.hold_rules),
+            turns: Turns::default(),
             db,
             holds,
             in_flight: InFlight::at_most(config.max_in_flight),

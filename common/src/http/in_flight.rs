@@ -25,14 +25,25 @@ impl InFlight {
     }
 }
 
+/// A request's place among those under way, in its extensions. Work that goes on when its client has hung up takes a
+/// clone along, and so still counts.
+#[derive(Debug, Clone)]
+pub struct Slot(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
 /// Middleware: 503 `overloaded` where too many requests are under way already. Health is always told: a process that is
 /// busy is not ill.
-pub async fn limit_in_flight(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
+pub async fn limit_in_flight(State(in_flight): State<InFlight>, mut request: Request, next: Next) -> Response {
     if matches!(request.uri().path(), "/health" | "/health/live" | "/health/ready") {
         return next.run(request).await;
     }
     match in_flight.enter() {
-        Ok(_slot) => next.run(request).await,
+        Ok(slot) => {
+            let slot = Slot(Arc::new(slot));
+            request.extensions_mut().insert(slot.clone());
+            let response = next.run(request).await;
+            drop(slot);
+            response
+        }
         Err(problem) => problem.into_response(),
     }
 }

@@ -13,7 +13,7 @@ mod session;
 pub use cookies::{PUBLIC_URL, QUEUE_TOKEN_HEADER, SetCookie, cookie, queue_token};
 pub use endpoint::{Endpoint, endpoint, router};
 pub use extract::{BODY_TIMEOUT, Json, JsonBytes, PathId, Query};
-pub use in_flight::{InFlight, limit_in_flight};
+pub use in_flight::{InFlight, Slot, limit_in_flight};
 pub use layer::{MAX_HEADERS, UpstreamAnswer, finish};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
 pub use serve::{ServeLimits, serve};

@@ -1,7 +1,10 @@
 //! Effects that happen once: an idempotency key, who owns it, and the answer that is kept with the effect.
 
+use std::collections::BTreeMap;
+
 use common::ids::UserId;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -29,17 +32,26 @@ impl IdempotencyKey {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Of a request. Bodies are compared as JSON: the order of fields and white space are no difference. What is no
-    /// JSON is compared byte for byte.
+    /// Of a request. Bodies are compared field by field: the order of fields and white space are no difference, every digit
+    /// of a number is. What is no JSON object is compared byte for byte.
     pub fn of(method: &str, path: &str, body: &[u8]) -> Self {
-        // serde_json's objects are sorted by key, so writing what was read is canonical.
-        let canonical =
-            serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|value| serde_json::to_vec(&value).ok());
-        let (kind, body) = canonical.as_deref().map_or(("bytes", body), |json| ("json", json));
+        let fields = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(body).ok();
         let mut hash = Sha256::new();
-        for part in [method.as_bytes(), path.as_bytes(), kind.as_bytes(), body] {
+        let mut add = |part: &[u8]| {
             hash.update(part.len().to_be_bytes());
             hash.update(part);
+        };
+        add(method.as_bytes());
+        add(path.as_bytes());
+        if let Some(fields) = fields {
+            add(b"fields");
+            for (name, value) in fields {
+                add(name.as_bytes());
+                add(&without_white_space(value.get()));
+            }
+        } else {
+            add(b"bytes");
+            add(body);
         }
         Self(hash.finalize().into())
     }
@@ -48,6 +60,18 @@ impl Fingerprint {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// JSON text without the white space outside its strings.
+fn without_white_space(json: &str) -> Vec<u8> {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |byte: &u8| {
+        let keep = in_string || !byte.is_ascii_whitespace();
+        in_string ^= *byte == b'"' && !escaped;
+        escaped = in_string && *byte == b'\\' && !escaped;
+        keep
+    };
+    json.bytes().filter(keep).collect()
 }
 
 /// One try at doing what a key names.
@@ -152,6 +176,10 @@ mod tests {
         assert_eq!(of(r#"{"a":1,"b":[1,2]}"#), of("{ \"b\" : [1, 2],\n\"a\":1 }"));
         assert_ne!(of(r#"{"a":1}"#), of(r#"{"a":2}"#));
         assert_ne!(of(r#"{"b":[1,2]}"#), of(r#"{"b":[2,1]}"#));
+        assert_ne!(of(r#"{"amount":1.10}"#), of(r#"{"amount":1.1000000000000000001}"#), "one number as floats");
+        assert_ne!(of(r#"{"a":"b c"}"#), of(r#"{"a":"bc"}"#));
+        assert_ne!(of(r#"{"a":"\" b"}"#), of(r#"{"a":"\"b"}"#));
+        assert_ne!(of(r#"{"a":"b"}"#), of(r#"{"ab":""}"#));
         assert_ne!(of("{"), of("{ "));
         assert_ne!(of("{}"), Fingerprint::of("POST", "/payment", b"{}"));
         assert_ne!(of("{}"), Fingerprint::of("PUT", "/balance", b"{}"));

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse as _, Response};
-use common::http::{JsonBytes, RequestId};
+use common::http::{JsonBytes, RequestId, Slot};
 use common::ids::UserId;
 use common::language::Language;
 use common::problem::{ErrorCode, Problem};
@@ -26,6 +26,7 @@ pub(super) struct Once {
     /// The language that sentences are to be in.
     pub(super) language: Language,
     request_id: RequestId,
+    slot: Option<Slot>,
 }
 
 impl FromRequestParts<AppState> for Once {
@@ -38,6 +39,7 @@ impl FromRequestParts<AppState> for Once {
             path: parts.uri.path().to_owned(),
             language: Language::from_headers(&parts.headers),
             request_id: RequestId::from_headers(&parts.headers),
+            slot: parts.extensions.get().cloned(),
         })
     }
 }
@@ -62,8 +64,15 @@ impl Once {
         F: FnOnce(AppState, Option<Claim>, JsonBytes) -> R + Send + 'static,
         R: Future<Output = Result<Answer, Problem>> + Send + 'static,
     {
+        let turn = match state.turns.take(user).await {
+            Ok(turn) => turn,
+            Err(problem) => return problem.into_response(),
+        };
         let owned = state.clone();
+        // The place among the requests under way goes along, and the turn: they end with the work, not with the client.
+        let held = (self.slot.clone(), turn);
         let work = async move {
+            let _held = held;
             match self.key.clone() {
                 None => effect(owned, None, body).await.map_or_else(Problem::into_response, respond),
                 Some(key) => {

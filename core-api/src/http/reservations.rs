@@ -1,11 +1,11 @@
 //! Holding seats and giving them back.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{JsonBytes, PathId, Query, SignedIn};
+use common::http::{JsonBytes, PathId, Query, SignedIn, Slot};
 use common::ids::{ConcertId, ReservationId, SeatId};
 use common::language::Language;
 use common::money::Money;
@@ -232,9 +232,12 @@ pub(super) async fn cancel(
     State(state): State<AppState>,
     signed_in: SignedIn,
     PathId(id): PathId<ReservationId>,
+    slot: Option<Extension<Slot>>,
 ) -> Result<Response, Problem> {
+    let held = (slot, state.turns.take(signed_in.user).await?);
     let owned = state.clone();
     let canceled = state.lifecycle.to_the_end(async move {
+        let _held = held;
         let lock = owned.db.cancel(signed_in.user, id).await?;
         if let Some(lock) = lock {
             owned.catalogue.seats_changed(lock.concert).await;

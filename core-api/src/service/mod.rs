@@ -3,7 +3,9 @@
 mod catalogue;
 mod passwords;
 mod reserving;
+mod turns;
 
 pub use catalogue::{Catalogue, SeatList};
 pub use passwords::{HashError, Passwords};
 pub use reserving::Reserving;
+pub use turns::{Turn, Turns};

@@ -143,3 +143,20 @@ async fn who_hangs_up_leaves_no_lock_without_a_reservation() {
     .await;
     world.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn giving_back_again_releases_a_lock_that_a_crash_left_behind() {
+    let world = world().await;
+    let concert = world.concert(1, "100").await;
+    let person = world.user("0").await;
+    let pass = world.admit(&person, &concert).await;
+    let body = json!({ "concertId": concert.id, "seatId": concert.seats[0] });
+    let held = world.post("/reservation", &body).by(&person).pass(&pass).send().await;
+    let id = held.uuid("reservationId");
+    // As a process leaves it that dies between the commit and the release.
+    world.execute(&format!("UPDATE reservations SET status = 'canceled' WHERE id = '{id}'")).await;
+    world.execute(&format!("UPDATE seats SET status = 'available' WHERE id = '{}'", concert.seats[0])).await;
+    assert!(world.lock(&concert, 0).await.is_some());
+    assert_eq!(world.delete(&format!("/reservation/{id}")).by(&person).send().await.status, 200);
+    assert_eq!(world.lock(&concert, 0).await, None, "the seat can be had again");
+}

@@ -41,6 +41,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: PgPool,
+    pings: PgPool,
 }
 
 impl Db {
@@ -58,12 +59,15 @@ impl Db {
             ])
             // Logged once, at the boundary, where the request is known.
             .disable_statement_logging();
+        // A process whose connections are all at work is busy, not ill: asking whether PostgreSQL answers has its own.
+        let pings =
+            PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options.clone());
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .max_lifetime(Duration::from_mins(30))
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, pings })
     }
 
     /// Applies the migrations that are missing. Several processes may do it at once: one does, the others wait.
@@ -85,12 +89,14 @@ impl Db {
 
     /// Whether `PostgreSQL` answers.
     pub async fn ping(&self) -> Result<(), Fault> {
-        within(async { Ok::<_, Fault>(sqlx::query_scalar!("SELECT 1").fetch_one(&self.pool).await.map(|_| ())?) }).await
+        within(async { Ok::<_, Fault>(sqlx::query_scalar!("SELECT 1").fetch_one(&self.pings).await.map(|_| ())?) })
+            .await
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.pings.close().await;
     }
 }
 

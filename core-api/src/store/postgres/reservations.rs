@@ -160,8 +160,11 @@ impl Db {
             .fetch_optional(&mut *transaction)
             .await?
             .ok_or(CancelError::Unknown)?;
+            let lock = |fence| SeatLock { concert: row.concert_id.into(), seat: row.seat_id.into(), user, fence };
+            let lock = row.hold_fence.map(lock);
             match status(&row.status)? {
-                ReservationStatus::Canceled => return Ok(None),
+                // Its lock may have outlived it, where the process died before releasing it.
+                ReservationStatus::Canceled => return Ok(lock),
                 ReservationStatus::Completed => return Err(CancelError::Completed),
                 ReservationStatus::Pending => {}
             }
@@ -174,8 +177,7 @@ impl Db {
             .execute(&mut *transaction)
             .await?;
             transaction.commit().await?;
-            let lock = |fence| SeatLock { concert: row.concert_id.into(), seat: row.seat_id.into(), user, fence };
-            Ok(row.hold_fence.map(lock))
+            Ok(lock)
         })
         .await
     }
