@@ -62,6 +62,19 @@ const MAX_ACTIVE: Setting = Setting {
     unit: "persons",
     meaning: "How many may be inside such a room at once.",
 };
+const DATABASE_URL: Setting = Setting {
+    name: "QUEUE_DATABASE_URL",
+    default: Some(""),
+    unit: "`postgres://…`",
+    meaning: "The PostgreSQL database in which the rooms are recorded, to put them together again and to steer them; \
+              without one neither is possible.",
+};
+const DATABASE_MAX_CONNECTIONS: Setting = Setting {
+    name: "QUEUE_DATABASE_MAX_CONNECTIONS",
+    default: Some("4"),
+    unit: "connections",
+    meaning: "How many connections to it one gateway holds at most.",
+};
 const SESSION_SECONDS: Setting = Setting {
     name: "SESSION_SECONDS",
     default: Some("600"),
@@ -89,6 +102,8 @@ pub const SETTINGS: &[Setting] = &[
     REDIS_URL,
     REDIS_MODE,
     REDIS_TIMEOUT_MS,
+    DATABASE_URL,
+    DATABASE_MAX_CONNECTIONS,
     SESSION_SECRET,
     TICKET_SECRET,
     PASS_PRIVATE_KEYS,
@@ -114,6 +129,8 @@ pub struct Config {
     pub core_api_urls: Vec<Uri>,
     /// Where the rooms are.
     pub redis: RedisSettings,
+    /// Where they are recorded, if anywhere.
+    pub record: Option<RecordSettings>,
     /// Verify user sessions.
     pub sessions: Arc<SessionKeys>,
     /// Sign and verify tickets.
@@ -142,6 +159,7 @@ impl Config {
         let cookies = SetCookie::for_site(&reader.text(&PUBLIC_URL));
         let core_api_urls = urls(reader);
         let redis = RedisSettings::read(reader);
+        let record = RecordSettings::read(reader);
         let sessions = read_keys(reader, &SESSION_SECRET, SessionKeys::new);
         let tickets = read_keys(reader, &TICKET_SECRET, TicketKeys::new);
         let passes = read_keys(reader, &PASS_PRIVATE_KEYS, PassSigner::new);
@@ -153,6 +171,7 @@ impl Config {
             cookies,
             core_api_urls: core_api_urls?,
             redis: redis?,
+            record: record?,
             sessions: sessions?,
             tickets: tickets?,
             passes: passes?,
@@ -160,6 +179,44 @@ impl Config {
             room: room?,
             max_in_flight: max_in_flight?,
         })
+    }
+}
+
+/// Where the rooms are recorded.
+#[derive(Clone)]
+pub struct RecordSettings {
+    url: String,
+    max_connections: u32,
+}
+
+impl std::fmt::Debug for RecordSettings {
+    /// Without the URL: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordSettings").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}
+
+impl RecordSettings {
+    /// In the database at this URL, over at most so many connections.
+    pub fn new(url: impl Into<String>, max_connections: u32) -> Self {
+        Self { url: url.into(), max_connections }
+    }
+
+    /// Prepares the connections. Fails on an URL that is none.
+    pub fn open(&self) -> anyhow::Result<crate::store::record::Record> {
+        crate::store::record::Record::new(&self.url, self.max_connections)
+    }
+
+    /// Reads them; the inner `None` where there is no record, the outer one is a fault already noted.
+    #[expect(clippy::option_option, reason = "a fault is not the same as no record")]
+    fn read(reader: &mut Reader) -> Option<Option<Self>> {
+        let url = reader.text(&DATABASE_URL);
+        let max_connections = reader.number(&DATABASE_MAX_CONNECTIONS, 1..=100)?;
+        let settings = (!url.is_empty()).then(|| Self::new(url, max_connections));
+        if settings.as_ref().is_some_and(|settings| settings.open().is_err()) {
+            reader.fault(&DATABASE_URL, "is no URL of a PostgreSQL database");
+        }
+        Some(settings)
     }
 }
 

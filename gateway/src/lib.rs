@@ -14,16 +14,23 @@ pub mod store;
 pub mod upstream;
 pub mod worker;
 
+use std::sync::Arc;
+
 use common::lifecycle::Lifecycle;
 
-pub use config::Config;
+pub use config::{Config, RecordSettings};
 pub use http::{AppState, app};
 
 /// Builds what the HTTP edge needs from the configuration. Nothing is connected to yet.
 pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Lifecycle) -> anyhow::Result<AppState> {
-    let redis = lua::Redis::new(&config.redis)?;
-    let store = store::QueueStore::new(redis, config.room);
+    let store = store::QueueStore::new(lua::Redis::new(&config.redis)?);
     let core = upstream::CoreApi::new(&config.core_api_urls)?;
-    let rooms = worker::Rooms::new(store, core.clone(), lifecycle.clone());
+    let tools = worker::Tools {
+        record: config.record.as_ref().map(RecordSettings::open).transpose()?,
+        tickets: Arc::clone(&config.tickets),
+        passes: Arc::clone(&config.passes),
+        owner: uuid::Uuid::new_v4().to_string().into(),
+    };
+    let rooms = worker::Rooms::new(store, config.room.into(), tools, core.clone(), lifecycle.clone());
     Ok(AppState::new(config, clock, rooms, core))
 }

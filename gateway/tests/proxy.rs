@@ -166,7 +166,7 @@ async fn only_live_passes_of_the_person_who_asks_open_the_door() {
         position: 1,
         epoch: 1,
         issued_at: 0,
-        ahead: 0,
+        ahead: Some(0),
     });
 
     Answer::of(reserve(None)).await.is_problem(403, "not_admitted");

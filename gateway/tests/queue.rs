@@ -130,7 +130,7 @@ async fn what_someone_is_told_to_be_ahead_never_rises() {
     assert_eq!(answer.body["queueInfo"]["ahead"], 2);
     // A ticket that says that fewer were ahead is believed over the count.
     let ticket = site.config.tickets.verify(&answer.token()).unwrap();
-    let told = site.config.tickets.sign(&Ticket { ahead: 1, ..ticket });
+    let told = site.config.tickets.sign(&Ticket { ahead: Some(1), ..ticket });
     assert_eq!(site.status(&told).await.body["queueInfo"]["ahead"], 1);
     for other in others {
         site.leave(&other.token()).await;

@@ -5,7 +5,8 @@ mod support;
 use std::time::Duration;
 
 use common::ids::UserId;
-use gateway::domain::{RoomDefaults, Standing};
+use gateway::domain::{Mode, RoomDefaults, Standing};
+use gateway::store::{LeaseCheck, Seen};
 use support::{DEFAULTS, Rig, is_admitted, is_waiting, position, users};
 
 const ONE_AT_A_TIME: RoomDefaults = RoomDefaults { admit_per_second: 1.0, burst: 1, max_active: 1, ..DEFAULTS };
@@ -132,7 +133,7 @@ async fn who_is_absent_is_set_aside_and_first_again_on_return_with_the_same_numb
         for _ in 0..60 {
             rig.advance(Duration::from_secs(1));
             rig.admit().await;
-            rig.store.note_present(&rig.keys, rig.context, &[(stays, 12_000), (last, 12_000)]).await.unwrap();
+            rig.note_present(&[(stays, 12_000), (last, 12_000)]).await;
         }
         // The lease ran out after a minute; the next in line had long been expected back.
         rig.advance(Duration::from_secs(1));
@@ -159,7 +160,7 @@ async fn a_turn_not_claimed_in_time_goes_to_the_next_and_the_number_is_kept() {
         rig.advance(Duration::from_secs(29));
         assert_eq!(rig.admit().await, (0, 0), "the turn is still the sleeper's");
         rig.advance(Duration::from_secs(1));
-        rig.store.note_present(&rig.keys, rig.context, &[(next, 12_000)]).await.unwrap();
+        rig.note_present(&[(next, 12_000)]).await;
         assert_eq!(rig.admit().await, (1, 0));
         assert!(is_admitted(rig.poll(next).await));
         let late = rig.poll(sleeps).await;
@@ -189,16 +190,16 @@ async fn a_pass_is_live_for_its_owner_until_they_leave() {
     for mut rig in Rig::on_both(DEFAULTS) {
         let [owner, other] = users();
         let Standing::Admitted(lease) = rig.join_one(owner).await else { panic!("an idle room admits") };
-        let end = |user, pass| rig.store.lease_end_ms(&rig.keys, rig.context, user, pass);
-        assert_eq!(end(owner, lease.pass).await.unwrap(), Some(lease.ends_at.timestamp_millis()));
-        assert_eq!(end(other, lease.pass).await.unwrap(), None);
+        let end_ms = lease.ends_at.timestamp_millis();
+        assert_eq!(rig.lease(owner, lease.pass).await, LeaseCheck::Live { end_ms });
+        assert_eq!(rig.lease(other, lease.pass).await, LeaseCheck::None);
         let wrong = common::tokens::PassId { nonce: lease.pass.nonce + 1, ..lease.pass };
-        assert_eq!(end(owner, wrong).await.unwrap(), None);
+        assert_eq!(rig.lease(owner, wrong).await, LeaseCheck::None);
         rig.leave(owner).await;
-        assert_eq!(rig.store.lease_end_ms(&rig.keys, rig.context, owner, lease.pass).await.unwrap(), None);
+        assert_eq!(rig.lease(owner, lease.pass).await, LeaseCheck::None);
         let Standing::Admitted(next) = rig.join_one(owner).await else { panic!("still idle") };
         rig.advance(Duration::from_mins(1));
-        assert_eq!(rig.store.lease_end_ms(&rig.keys, rig.context, owner, next.pass).await.unwrap(), None, "over");
+        assert_eq!(rig.lease(owner, next.pass).await, LeaseCheck::None, "over");
     }
 }
 
@@ -221,18 +222,16 @@ async fn the_room_s_own_settings_count_over_the_defaults() {
     for mut rig in Rig::on_both(DEFAULTS) {
         let [first, second, third] = users();
         rig.join_one(first).await;
-        rig.set("paused", "1").await;
+        rig.configure(|settings| settings.paused = true);
         assert!(is_waiting(rig.join_one(second).await));
         rig.advance(Duration::from_secs(1));
         assert_eq!(rig.admit().await, (0, 0), "paused");
-        rig.set("mode", "closed").await;
+        rig.configure(|settings| settings.mode = Mode::Closed);
         assert_eq!(rig.join_one(third).await, Standing::Closed);
-        rig.set("paused", "0").await;
-        rig.set("mode", "passthrough").await;
+        rig.configure(|settings| (settings.paused, settings.mode) = (false, Mode::Passthrough));
         assert!(is_admitted(rig.join_one(third).await), "everyone is let in");
         assert_eq!(rig.admit().await.0, 1);
-        rig.set("mode", "queue").await;
-        rig.set("max_active", "3").await;
+        rig.configure(|settings| (settings.mode, settings.max_active) = (Mode::Queue, 3));
         assert!(is_waiting(rig.join_one(UserId::generate()).await), "three are inside");
     }
 }
@@ -240,7 +239,7 @@ async fn the_room_s_own_settings_count_over_the_defaults() {
 /// Makes the rig a gateway that has seen the room as it is.
 async fn look(rig: &mut Rig) -> u32 {
     let counts = rig.counts().await;
-    (rig.context.seen_position, rig.context.seen_epoch) = (counts.seq, counts.epoch);
+    rig.context.seen = Seen { position: counts.seq, epoch: counts.epoch, changes: counts.changes };
     counts.epoch
 }
 
@@ -258,9 +257,9 @@ async fn a_room_that_lost_its_memory_puts_ticket_holders_back_at_their_own_posit
         assert!(standings.iter().all(|standing| position(*standing) > 1_004), "no number twice: {standings:?}");
         assert_eq!(rig.counts().await.frontier, 0, "polls from further back stay cheap");
         let tickets = [(c, 4, epoch), (a, 2, epoch), (b, 3, epoch)];
-        let back = rig.store.poll(&rig.keys, rig.context, &tickets).await.unwrap();
-        assert_eq!(back.iter().map(|arrival| position(arrival.standing)).collect::<Vec<_>>(), [4, 2, 3]);
-        assert!(back.iter().all(|arrival| arrival.epoch > epoch));
+        let back = rig.put_back(&tickets).await;
+        assert_eq!(back.iter().map(|(position, _)| *position).collect::<Vec<_>>(), [4, 2, 3]);
+        assert!(back.iter().all(|(_, life)| *life > epoch));
         assert_eq!(rig.admit().await, (0, 0), "not before those near the front had time to return");
         rig.advance(Duration::from_secs(5));
         assert_eq!(rig.admit().await, (1, 0));
@@ -292,12 +291,12 @@ async fn a_room_that_lost_its_latest_part_begins_a_new_life_with_what_it_knows()
         // As a replica that took over without the last write: the last one's place and number are gone.
         let forget = redis::cmd("ZREM").arg(&rig.keys.all()[1]).arg(lost.compact()).to_owned();
         rig.redis.run::<()>(forget).await.unwrap();
-        rig.set("seq", "2").await;
+        rig.set(&[("seq", "2"), ("changes", "0")]).await;
         let newcomer = rig.join_one(UserId::generate()).await;
         assert!(position(newcomer) > 1_003, "{newcomer:?}");
         let tickets = [(lost, 3, epoch), (kept, 2, epoch)];
-        let back = rig.store.poll(&rig.keys, rig.context, &tickets).await.unwrap();
-        assert_eq!(back.iter().map(|arrival| position(arrival.standing)).collect::<Vec<_>>(), [3, 2]);
+        let back = rig.put_back(&tickets).await;
+        assert_eq!(back.iter().map(|(position, _)| *position).collect::<Vec<_>>(), [3, 2]);
         assert!(is_admitted(rig.poll(inside).await), "what it knows still counts");
     }
 }
@@ -308,17 +307,17 @@ async fn whoever_saw_more_repairs_a_room_begun_by_one_who_had_seen_nothing() {
         let [inside, a, b] = users();
         rig.join(&[inside, a, b]).await;
         let epoch = look(&mut rig).await;
-        let informed = rig.context;
+        let informed = rig.context.seen;
         rig.wipe().await;
         rig.advance(Duration::from_secs(1));
-        (rig.context.seen_position, rig.context.seen_epoch) = (0, 0);
+        rig.context.seen = Seen::default();
         let [first, second] = users();
         rig.join(&[first, second]).await;
-        rig.context = gateway::store::RoomContext { now_ms: rig.context.now_ms, ..informed };
+        rig.context.seen = informed;
         rig.admit().await;
         assert!(position(rig.join_one(UserId::generate()).await) > 1_003);
-        let back = rig.store.poll(&rig.keys, rig.context, &[(a, 2, epoch), (b, 3, epoch)]).await.unwrap();
-        assert_eq!(back.iter().map(|arrival| position(arrival.standing)).collect::<Vec<_>>(), [2, 3]);
+        let back = rig.put_back(&[(a, 2, epoch), (b, 3, epoch)]).await;
+        assert_eq!(back.iter().map(|(position, _)| *position).collect::<Vec<_>>(), [2, 3]);
         assert!(position(rig.poll(second).await) > 1_003, "the older ticket keeps the number");
     }
 }
@@ -347,10 +346,8 @@ async fn someone_who_left_is_not_put_back_by_an_old_ticket() {
             panic!("one is inside")
         };
         rig.leave(gone).await;
-        let standing = rig.store.poll(&rig.keys, rig.context, &[(gone, position, epoch)]).await.unwrap()[0].standing;
-        assert_eq!(standing, Standing::Left);
-        let older = rig.store.poll(&rig.keys, rig.context, &[(gone, position, epoch - 1)]).await.unwrap()[0].standing;
-        assert_eq!(older, Standing::Left);
+        assert_eq!(rig.poll_with(gone, position, epoch).await, Some(Standing::Left));
+        assert_eq!(rig.poll_with(gone, position, epoch - 1).await, Some(Standing::Left));
     }
 }
 
@@ -365,7 +362,7 @@ async fn the_snapshot_ranks_everyone_within_two_percent() {
         for person in people.iter().enumerate().filter(|(at, _)| at % 300 < 100).map(|(_, person)| person) {
             rig.leave(*person).await;
         }
-        let snapshot = rig.store.snapshot(&rig.keys, rig.context, 0).await.unwrap().unwrap();
+        let snapshot = rig.store.snapshot(&rig.keys, &rig.context, 0).await.unwrap().unwrap();
         let mut exact = 0_u32;
         for (at, _) in people.iter().enumerate().filter(|(at, _)| at % 300 >= 100) {
             let told = snapshot.ranks.ahead(u32::try_from(at).unwrap() + 1, snapshot.counts.seq);

@@ -3,14 +3,13 @@
 --
 -- ATOMIC   all of it
 -- RETRY    safe at any time: a later time is never replaced by an earlier one
--- KEYS     [1..9] the room's keys, see room.lua
--- ARGV     [1..9] the room's arguments, see room.lua
---          [10..] two for each person: user, and for how many ms from now they count as present
+-- KEYS     [1..12] the room's keys, see room.lua
+-- ARGV     [1..8] the room's arguments, see room.lua
+--          [9..] two for each person: user, and for how many ms from now they count as present
 -- RETURNS  how many of them are in line
--- COST     O(log n) a person; 2 commands each
-ensure_room()
+-- COST     O(log n) a person; 1 command each and 1 for each of them in line
 local in_line = 0
-for i = 10, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   -- Someone who left meanwhile must not leave a record behind that nothing would ever remove.
   if redis.call('ZSCORE', WAITING, ARGV[i]) then
     in_line = in_line + 1

@@ -6,31 +6,30 @@
 --
 -- ATOMIC   a consistent view
 -- RETRY    safe: it only reads
--- KEYS     [1..9] the room's keys, see room.lua
--- ARGV     [1..9] the room's arguments, see room.lua
---          [10] left_since_ms: from when on to tell who left
---          [11] exact: how many ranks from the front are told one by one
---          [12] growth: the ratio of neighbouring ranks behind those, above 1
--- RETURNS  {epoch (0: no such room), now_ms, seq, frontier, waiting, away, offered, leased, admitted so far,
---           mode (0 queue, 1 passthrough, 2 closed), paused, admit_per_second in thousandths, max_active, opens_at_ms,
---           claim_ms, session_ms, burst},
---          {users who left, at most 1000, the earliest first}, the time in ms up to which that tells all, {position, rank, position, rank, …}
+-- KEYS     [1..12] the room's keys, see room.lua
+-- ARGV     [1..8] the room's arguments, see room.lua
+--          [9] left_since_ms: from when on to tell who left
+--          [10] exact: how many ranks from the front are told one by one
+--          [11] growth: the ratio of neighbouring ranks behind those, above 1
+-- RETURNS  {epoch (0: no such room), now_ms, changes, seq, frontier, waiting, away, present, offered, leased, gathered,
+--           turns given so far, passed over so far, opens_at_ms, 1 where it is being rebuilt, entries of the draw, events not recorded yet},
+--          the draw ('', 'pending', 'dealing', 'done'), the settings in force as JSON,
+--          {users who left, at most 1000, the earliest first}, the time in ms up to which that tells all,
+--          {position, rank, position, rank, …}
 -- COST     O(t log n), t entries of the table: about 64 + log(n / 64) / log(growth)
-local MODES = { queue = 0, passthrough = 1, closed = 2 }
 local waiting = redis.call('ZCARD', WAITING)
 local counts = {
-  room.epoch or 0, now, room.seq, room.frontier, waiting, redis.call('ZCARD', AWAY), redis.call('ZCARD', OFFERS),
-  redis.call('ZCARD', LEASES), tonumber(redis.call('HGET', ROOM, 'admitted')) or 0, MODES[room.mode] or 0,
-  room.paused and 1 or 0, math.floor(room.admit_per_second * 1000 + 0.5), room.max_active, room.opens_at_ms,
-  room.claim_ms, room.session_ms, room.burst,
+  room.epoch or 0, now, room.changes, room.seq, room.frontier, waiting, redis.call('ZCARD', AWAY),
+  redis.call('ZCARD', PRESENT), redis.call('ZCARD', OFFERS), redis.call('ZCARD', LEASES), redis.call('ZCARD', GATHERED),
+  room.admitted, room.passed_over, opens_at_ms, room.rebuilding and 1 or 0, room.entries, redis.call('XLEN', EVENTS),
 }
 
 local left, told_until_ms = {}, now
-local entries = redis.call('ZRANGE', LEFT, ARGV[10], '+inf', 'BYSCORE', 'LIMIT', 0, 1000, 'WITHSCORES')
+local entries = redis.call('ZRANGE', LEFT, ARGV[9], '+inf', 'BYSCORE', 'LIMIT', 0, 1000, 'WITHSCORES')
 for i = 1, #entries, 2 do left[#left + 1] = entries[i] end
 if #left == 1000 then told_until_ms = tonumber(entries[2000]) end
 
-local exact, growth = tonumber(ARGV[11]), tonumber(ARGV[12])
+local exact, growth = tonumber(ARGV[10]), tonumber(ARGV[11])
 local ranks = {}
 local front = redis.call('ZRANGE', WAITING, 0, exact - 1, 'WITHSCORES')
 for i = 2, #front, 2 do
@@ -49,4 +48,4 @@ if waiting > exact then
   ranks[#ranks + 1] = tonumber(last[2])
   ranks[#ranks + 1] = waiting - 1
 end
-return { counts, left, told_until_ms, ranks }
+return { counts, room.draw, room.settings_text, left, told_until_ms, ranks }

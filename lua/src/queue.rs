@@ -3,7 +3,10 @@
 use crate::script::Script;
 
 /// How many keys a room has.
-pub const ROOM_KEYS: usize = 9;
+pub const ROOM_KEYS: usize = 12;
+
+/// How many arguments every verb has before its own.
+pub const ROOM_ARGUMENTS: usize = 8;
 
 /// What every verb begins with.
 pub const PRELUDE: &str = include_str!("../queue/room.lua");
@@ -25,6 +28,12 @@ pub struct QueueScripts {
     pub snapshot: Script,
     /// Checks an admission.
     pub lease: Script,
+    /// Reads who takes part in a draw.
+    pub gathered: Script,
+    /// Gives them their positions.
+    pub deal: Script,
+    /// Puts back what a room has forgotten.
+    pub restore: Script,
 }
 
 impl Default for QueueScripts {
@@ -38,13 +47,27 @@ impl Default for QueueScripts {
             admit: verb("queue/admit", include_str!("../queue/admit.lua")),
             snapshot: verb("queue/snapshot", include_str!("../queue/snapshot.lua")),
             lease: verb("queue/lease", include_str!("../queue/lease.lua")),
+            gathered: verb("queue/gathered", include_str!("../queue/gathered.lua")),
+            deal: verb("queue/deal", include_str!("../queue/deal.lua")),
+            restore: verb("queue/restore", include_str!("../queue/restore.lua")),
         }
     }
 }
 
 impl QueueScripts {
     /// All of them.
-    pub fn all(&self) -> [&Script; 7] {
-        [&self.join, &self.poll, &self.leave, &self.present, &self.admit, &self.snapshot, &self.lease]
+    pub fn all(&self) -> [&Script; 10] {
+        [
+            &self.join,
+            &self.poll,
+            &self.leave,
+            &self.present,
+            &self.admit,
+            &self.snapshot,
+            &self.lease,
+            &self.gathered,
+            &self.deal,
+            &self.restore,
+        ]
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lua::Script;
-use lua::queue::{PRELUDE, QueueScripts};
+use lua::queue::{PRELUDE, QueueScripts, ROOM_ARGUMENTS};
 
 /// The comment lines that a file begins with, after the line that tells Redis how to run it.
 fn header(source: &str) -> String {
@@ -30,8 +30,8 @@ fn told_arguments(header: &str) -> BTreeSet<usize> {
     let Some((_, told)) = header.split_once("ARGV") else { return BTreeSet::new() };
     let told = told.split("RETURNS").next().unwrap_or_default();
     let mut found = numbers(told, "");
-    if told.contains("[1..9]") {
-        found.extend(1..=9);
+    if told.contains(&format!("[1..{ROOM_ARGUMENTS}]")) {
+        found.extend(1..=ROOM_ARGUMENTS);
     }
     found
 }
@@ -58,7 +58,7 @@ fn every_queue_script_tells_what_it_uses() {
         assert_eq!(numbers(script.source(), "KEYS"), (1..=script.fixed_keys()).collect(), "{}", script.name());
     }
     assert_eq!(numbers(&header(PRELUDE), "KEYS"), (1..=lua::queue::ROOM_KEYS).collect());
-    assert_eq!(numbers(&header(PRELUDE), "ARGV"), (1..=9).collect());
+    assert_eq!(numbers(&header(PRELUDE), "ARGV"), (1..=ROOM_ARGUMENTS).collect());
 }
 
 #[test]

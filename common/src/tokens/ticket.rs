@@ -20,8 +20,9 @@ pub struct Ticket {
     pub epoch: u32,
     /// When it was issued, in seconds of Unix time.
     pub issued_at: u32,
-    /// The smallest number of people in front that its bearer has been told: what they are told never rises.
-    pub ahead: u32,
+    /// The smallest number of people in front that its bearer has been told: what they are told never rises. `None`
+    /// where `position` is only an entry for the draw that will deal the positions.
+    pub ahead: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,7 +32,9 @@ struct Claims {
     pos: u32,
     ep: u32,
     iat: u32,
-    ah: u32,
+    /// Missing in an entry for a draw, of which nobody can tell how many are in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ah: Option<u32>,
 }
 
 /// The secrets of queue tickets, known to gateways only.
@@ -89,7 +92,7 @@ mod tests {
             position: u32::MAX,
             epoch: u32::MAX,
             issued_at: u32::MAX,
-            ahead: u32::MAX,
+            ahead: Some(u32::MAX),
         };
         let token = keys.sign(&ticket);
         assert!(token.len() <= MAX_LEN, "{}", token.len());
@@ -105,7 +108,7 @@ mod tests {
             position: 1,
             epoch: 1,
             issued_at: 1,
-            ahead: 0,
+            ahead: Some(0),
         };
         let token = TicketKeys::new(&secret).unwrap().sign(&ticket);
         assert!(SessionKeys::new(&secret).unwrap().verify(&token, chrono::DateTime::UNIX_EPOCH).is_err());

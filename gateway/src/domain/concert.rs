@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use super::Stock;
+
 /// Whether a concert's tickets can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +25,8 @@ pub struct ConcertFacts {
     pub status: SaleStatus,
     /// When sales open; `None` where they always were.
     pub sale_opens_at: Option<DateTime<Utc>>,
+    /// How many seats there are to be had, where that is known.
+    pub stock: Option<Stock>,
 }
 
 impl ConcertFacts {

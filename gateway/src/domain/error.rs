@@ -18,6 +18,9 @@ pub enum QueueError {
     /// Whoever knows the concerts can't be reached; the cause is for the log.
     #[error("core-api can't be reached: {0}")]
     CoreAway(String),
+    /// The room lost its memory and is being put together again.
+    #[error("the room is being rebuilt")]
+    Rebuilding,
     /// More is waiting to be done than is taken on.
     #[error("too much is waiting to be done")]
     Overloaded,

@@ -34,20 +34,21 @@ pub struct WaitEstimate {
 impl Pace {
     /// From what was measured, else from what is set: the rate, and how fast places inside become free.
     pub fn of(view: &RoomView) -> Self {
-        let counts = &view.counts;
-        let turnover = f64::from(counts.max_active) * 1_000.0 / f64::from(counts.session_ms.max(1));
-        let full = counts.offers + counts.leased >= counts.max_active;
-        let set = if full { counts.admit_per_second.min(turnover) } else { counts.admit_per_second };
+        let (counts, settings) = (&view.counts, &view.settings);
+        #[expect(clippy::cast_precision_loss, reason = "sessions last days at most")]
+        let turnover = f64::from(settings.max_active) * 1_000.0 / settings.session_ms.max(1) as f64;
+        let full = counts.offers + counts.leased >= settings.max_active;
+        let set = if full { settings.admit_per_second.min(turnover) } else { settings.admit_per_second };
         let expected = view.measured_per_second.filter(|rate| *rate > 0.0).unwrap_or(set).max(0.001);
         #[expect(clippy::cast_precision_loss, reason = "times in ms are far below 2^52")]
         let starts_in_seconds = (counts.opens_at_ms - counts.now_ms).max(0) as f64 / 1_000.0;
         Self {
             expected,
             slow: expected * 0.6,
-            fast: (expected * 1.4).min(counts.admit_per_second.max(expected)),
+            fast: (expected * 1.4).min(settings.admit_per_second.max(expected)),
             starts_in_seconds,
-            burst: f64::from(counts.burst),
-            set: counts.admit_per_second.max(0.001),
+            burst: f64::from(settings.burst),
+            set: settings.admit_per_second.max(0.001),
         }
     }
 
@@ -65,6 +66,12 @@ impl Pace {
 }
 
 impl Pace {
+    /// How long someone waits who takes part in a draw with this many others: anyone may be first, or last.
+    pub fn wait_for_draw(&self, others: u32) -> WaitEstimate {
+        let (first, last) = (self.wait(0), self.wait(others));
+        WaitEstimate { expected_seconds: self.wait(others / 2).expected_seconds, low_seconds: first.low_seconds, ..last }
+    }
+
     /// When to ask again who has this many people in front: before their turn can possibly come, 1–2 s near the front, at
     /// most 30 s, moved by `jitter` (0–1) so that those who came together do not come back together.
     ///
@@ -93,12 +100,13 @@ impl WaitEstimate {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::tests::counts;
-    use super::super::view::{RankTable, RoomCounts};
+    use super::super::RoomSettings;
+    use super::super::view::RoomCounts;
+    use super::super::view::tests::{counts, settings, view};
     use super::*;
 
     fn pace(counts: RoomCounts, measured_per_second: Option<f64>) -> Pace {
-        Pace::of(&RoomView { counts, ranks: RankTable::default(), measured_per_second })
+        Pace::of(&view(counts, settings(), measured_per_second))
     }
 
     #[test]
@@ -111,8 +119,9 @@ mod tests {
 
     #[test]
     fn a_full_room_moves_as_places_become_free() {
-        let full = RoomCounts { leased: 100, max_active: 100, session_ms: 100_000, ..counts() };
-        assert_eq!(pace(full, None).wait(9).expected_seconds, 10, "one place a second");
+        let full = RoomCounts { leased: 100, ..counts() };
+        let short = RoomSettings { session_ms: 100_000, ..settings() };
+        assert_eq!(Pace::of(&view(full, short, None)).wait(9).expected_seconds, 10, "one place a second");
     }
 
     #[test]

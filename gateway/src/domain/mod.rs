@@ -3,6 +3,9 @@
 mod concert;
 mod error;
 mod estimate;
+mod event;
+mod outlook;
+mod settings;
 mod standing;
 mod view;
 
@@ -10,24 +13,12 @@ pub use concert::{ConcertFacts, SaleStatus};
 pub use error::QueueError;
 pub use estimate::{Pace, WaitEstimate};
 pub use standing::{Lease, Standing};
-pub use view::{Mode, RankTable, RateMeter, RoomCounts, RoomView};
+pub use event::{Event, Happened};
+pub use outlook::{Outlook, Stock};
+pub use settings::{Mode, Order, RoomDefaults, RoomSettings, SettingsInForce};
+pub use view::{DrawState, RankTable, RateMeter, RoomCounts, RoomView};
 
 use std::time::Duration;
-
-/// What holds in a room that has no settings of its own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RoomDefaults {
-    /// Admissions a second, fractions allowed.
-    pub admit_per_second: f64,
-    /// How many may be admitted at once after a lull.
-    pub burst: u32,
-    /// How many may be inside at once, offers included.
-    pub max_active: u32,
-    /// How long an admission lasts.
-    pub session: Duration,
-    /// How long a turn may be claimed.
-    pub claim: Duration,
-}
 
 /// How long after a promised poll someone still counts as present.
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(10);

@@ -25,6 +25,17 @@ pub enum Standing {
         epoch: u32,
         /// How many are in line before it, where that was just counted; else the room's view tells.
         ahead: Option<u32>,
+        /// When that was so, in seconds of Unix time, by the room's clock.
+        at_seconds: u32,
+    },
+    /// Takes part in the draw at the opening; has no position yet.
+    Gathering {
+        /// The number given at joining.
+        entry: u32,
+        /// The life of the room that it belongs to.
+        epoch: u32,
+        /// When that was so, in seconds of Unix time, by the room's clock.
+        at_seconds: u32,
     },
     /// Inside.
     Admitted(Lease),
@@ -39,10 +50,20 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// The number that they hold, if any.
+    pub fn number(&self) -> Option<u32> {
+        match self {
+            Self::Waiting { position, .. } => Some(*position),
+            Self::Gathering { entry, .. } => Some(*entry),
+            Self::Admitted(lease) => Some(lease.pass.position),
+            Self::Left | Self::Expired | Self::SoldOut | Self::Closed => None,
+        }
+    }
+
     /// The name that clients know it by.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Waiting { .. } => "waiting",
+            Self::Waiting { .. } | Self::Gathering { .. } => "waiting",
             Self::Admitted(_) => "admitted",
             Self::Left => "left",
             Self::Expired => "expired",

@@ -2,24 +2,47 @@
 
 use std::collections::VecDeque;
 
-/// How a room is run.
+use super::{SettingsInForce, reach};
+
+/// How far the draw of a room has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// In line, at the rate and capacity that are set.
-    Queue,
-    /// Everyone is let in at once.
-    Passthrough,
-    /// Nobody is let in.
-    Closed,
+pub enum DrawState {
+    /// There is none.
+    None,
+    /// People gather for it.
+    Pending,
+    /// It is made; the positions are being given out.
+    Dealing,
+    /// Everyone has their position.
+    Done,
+}
+
+impl DrawState {
+    /// The scripts' word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Pending => "pending",
+            Self::Dealing => "dealing",
+            Self::Done => "done",
+        }
+    }
+
+    /// Reads that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::None, Self::Pending, Self::Dealing, Self::Done].into_iter().find(|state| state.as_str() == word)
+    }
 }
 
 /// A room's numbers at one moment.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoomCounts {
     /// Which life of the room it is.
     pub epoch: u32,
     /// When it was read, in ms, by the clock of Redis.
     pub now_ms: i64,
+    /// Changes to the room so far: a room that shows fewer has lost its latest part.
+    pub changes: u64,
     /// The highest position given.
     pub seq: u32,
     /// The highest position that had its turn.
@@ -28,28 +51,26 @@ pub struct RoomCounts {
     pub waiting: u32,
     /// People whose turn came while they were absent.
     pub away: u32,
+    /// People near the front who were heard of.
+    pub present: u32,
     /// Turns that may be claimed.
     pub offers: u32,
     /// People inside.
     pub leased: u32,
-    /// Turns given since the room began.
+    /// People in the draw who have no position yet.
+    pub gathered: u32,
+    /// Turns given so far.
     pub admitted: u64,
-    /// How it is run.
-    pub mode: Mode,
-    /// Whether admissions are stopped for now.
-    pub paused: bool,
-    /// The rate that is set.
-    pub admit_per_second: f64,
-    /// How many turns may come at once after a lull.
-    pub burst: u32,
-    /// The capacity that is set.
-    pub max_active: u32,
-    /// When it opens, in ms of Unix time; 0 where it is open.
+    /// Turns passed over so far, because somebody was absent.
+    pub passed_over: u64,
+    /// When turns begin, in ms of Unix time; 0 where they have.
     pub opens_at_ms: i64,
-    /// How long a turn may be claimed, in ms.
-    pub claim_ms: u32,
-    /// How long an admission lasts, in ms.
-    pub session_ms: u32,
+    /// Whether what the room has forgotten is still being put back.
+    pub rebuilding: bool,
+    /// How many numbers took part in the draw.
+    pub entries: u32,
+    /// Batches of events that are not recorded yet.
+    pub unrecorded: u32,
 }
 
 /// Positions and how many people in line are before them: exact at the front, interpolated further back.
@@ -62,6 +83,12 @@ impl RankTable {
     /// From pairs of position and rank, both rising.
     pub fn new(entries: Vec<(u32, u32)>) -> Self {
         Self { entries }
+    }
+
+    /// The position at a rank or the next one known behind it; `None` where fewer are in line.
+    pub fn position_at(&self, rank: u32) -> Option<u32> {
+        let at = self.entries.partition_point(|(_, known)| *known < rank);
+        self.entries.get(at).map(|(position, _)| *position)
     }
 
     /// How many people in line are before `position`, where `seq` was the highest position when the table was read.
@@ -85,13 +112,17 @@ impl RankTable {
 }
 
 /// What a gateway remembers of a room.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RoomView {
     /// Its numbers.
     pub counts: RoomCounts,
+    /// How it is run.
+    pub settings: SettingsInForce,
+    /// How far its draw has come.
+    pub draw: DrawState,
     /// Who stands where.
     pub ranks: RankTable,
-    /// Turns given a second, of late; `None` while too little was seen, or nobody was waiting.
+    /// How fast the line moved of late, in people a second; `None` while too little was seen, or nobody was waiting.
     pub measured_per_second: Option<f64>,
 }
 
@@ -101,13 +132,24 @@ impl RoomView {
         self.ranks.ahead(position, self.counts.seq)
     }
 
-    /// Whether people are let in at all at this moment.
-    pub fn is_admitting(&self) -> bool {
-        !self.counts.paused && self.counts.mode != Mode::Closed && self.counts.opens_at_ms <= self.counts.now_ms
+    /// The position up to which people are expected to show that they are there.
+    pub fn expected_up_to(&self) -> u32 {
+        self.ranks.position_at(reach(self.settings.admit_per_second)).unwrap_or(self.counts.seq)
+    }
+
+    /// Whether positions are only entries for the draw yet.
+    pub fn is_undrawn(&self) -> bool {
+        matches!(self.draw, DrawState::Pending | DrawState::Dealing)
+    }
+
+    /// How many people wait, whatever they wait for.
+    pub fn in_line(&self) -> u32 {
+        self.counts.waiting + self.counts.gathered
     }
 }
 
-/// Measures how fast turns are given, from the room's counter, over the last seconds in which someone was waiting.
+/// Measures how fast the line moves, from the room's counters of turns given and passed over, over the last seconds in
+/// which someone was waiting.
 #[derive(Debug, Default)]
 pub struct RateMeter {
     samples: VecDeque<(i64, u64)>,
@@ -121,13 +163,14 @@ impl RateMeter {
     /// Takes a look at the counter and tells the rate where it is known.
     pub fn observe(&mut self, counts: &RoomCounts) -> Option<f64> {
         let idle = counts.waiting == 0;
+        let moved = counts.admitted + counts.passed_over;
         let restarted = counts.epoch != self.epoch
-            || self.samples.back().is_some_and(|(at, admitted)| counts.now_ms < *at || counts.admitted < *admitted);
+            || self.samples.back().is_some_and(|(at, before)| counts.now_ms < *at || moved < *before);
         if idle || restarted {
             self.samples.clear();
             self.epoch = counts.epoch;
         }
-        self.samples.push_back((counts.now_ms, counts.admitted));
+        self.samples.push_back((counts.now_ms, moved));
         while self.samples.front().is_some_and(|(at, _)| counts.now_ms - at > Self::WINDOW_MS) {
             self.samples.pop_front();
         }
@@ -135,34 +178,57 @@ impl RateMeter {
         let elapsed_ms = counts.now_ms - first_at;
         // Both are far below 2^52.
         #[expect(clippy::cast_precision_loss)]
-        let rate = (counts.admitted - first) as f64 * 1_000.0 / elapsed_ms as f64;
+        let rate = (moved - first) as f64 * 1_000.0 / elapsed_ms as f64;
         (elapsed_ms >= Self::AT_LEAST_MS).then_some(rate)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::super::{RoomDefaults, RoomSettings};
     use super::*;
+
+    pub(crate) fn settings() -> RoomSettings {
+        RoomSettings::from(RoomDefaults {
+            admit_per_second: 10.0,
+            burst: 5,
+            max_active: 100,
+            session: Duration::from_mins(10),
+            claim: Duration::from_secs(30),
+        })
+    }
+
+    pub(crate) fn view(counts: RoomCounts, settings: RoomSettings, measured_per_second: Option<f64>) -> RoomView {
+        RoomView {
+            counts,
+            settings: settings.into(),
+            draw: DrawState::None,
+            ranks: RankTable::default(),
+            measured_per_second,
+        }
+    }
 
     pub(crate) fn counts() -> RoomCounts {
         RoomCounts {
             epoch: 1,
             now_ms: 1_000_000,
+            changes: 1,
             seq: 0,
             frontier: 0,
             waiting: 0,
             away: 0,
+            present: 0,
             offers: 0,
             leased: 0,
+            gathered: 0,
             admitted: 0,
-            mode: Mode::Queue,
-            paused: false,
-            admit_per_second: 10.0,
-            burst: 5,
-            max_active: 100,
+            passed_over: 0,
             opens_at_ms: 0,
-            claim_ms: 30_000,
-            session_ms: 600_000,
+            rebuilding: false,
+            entries: 0,
+            unrecorded: 0,
         }
     }
 

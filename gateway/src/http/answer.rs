@@ -8,7 +8,8 @@ use common::language::Language;
 use http::header::{CACHE_CONTROL, HeaderValue, SET_COOKIE};
 use serde::Serialize;
 
-use crate::domain::{Lease, WaitEstimate};
+use super::state::AppState;
+use crate::domain::{Lease, Outlook, WaitEstimate};
 
 /// How often someone may ask who is not in line: inside, there is little to learn; gone, nothing.
 pub(super) const POLL_AFTER_INSIDE_MS: u64 = 10_000;
@@ -36,6 +37,11 @@ pub(super) struct QueueInfo {
     wait_seconds_low: u64,
     wait_seconds_high: u64,
     poll_after_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outlook: Option<Outlook>,
+    /// False until the draw has dealt the position; missing otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drawn: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,8 +62,7 @@ impl QueueInfo {
     /// Of someone in line.
     pub(super) fn waiting(
         concert_id: ConcertId,
-        position: u32,
-        ahead: u32,
+        (position, ahead): (u32, u32),
         wait: WaitEstimate,
         poll_after_ms: u64,
         language: Language,
@@ -71,18 +76,40 @@ impl QueueInfo {
             wait_seconds_low: wait.low_seconds,
             wait_seconds_high: wait.high_seconds,
             poll_after_ms,
+            outlook: None,
+            drawn: None,
         }
+    }
+
+    /// With what they can expect.
+    pub(super) fn with_outlook(self, outlook: Option<Outlook>) -> Self {
+        Self { outlook, ..self }
+    }
+
+    /// Of someone who takes part in a draw: their position is only an entry yet.
+    pub(super) fn undrawn(self) -> Self {
+        Self { drawn: Some(false), ..self }
     }
 
     /// Of someone who is not in line, or no longer.
     pub(super) fn not_waiting(concert_id: ConcertId, position: u32, poll_after_ms: u64, language: Language) -> Self {
-        Self::waiting(concert_id, position, 0, WaitEstimate::NONE, poll_after_ms, language)
+        Self::waiting(concert_id, (position, 0), WaitEstimate::NONE, poll_after_ms, language)
     }
 }
 
 impl QueueAnswer {
     /// The answer with the cookie that hands over its token. Never cached: it is one person's, at one moment.
-    pub(super) fn with_cookie(self, cookie: HeaderValue) -> Response {
+    pub(super) fn with_cookie(self, state: &AppState) -> Response {
+        let cookie = state.config.cookies.queue_token(&self.token);
+        self.answer(cookie)
+    }
+
+    /// The answer with the cookie that takes the token back.
+    pub(super) fn clearing_cookie(self, state: &AppState) -> Response {
+        self.answer(state.config.cookies.clear_queue_token())
+    }
+
+    fn answer(self, cookie: HeaderValue) -> Response {
         ([(CACHE_CONTROL, HeaderValue::from_static("no-store")), (SET_COOKIE, cookie)], axum::Json(self))
             .into_response()
     }

@@ -16,6 +16,12 @@ impl From<QueueError> for Problem {
             QueueError::StoreAway(cause) | QueueError::CoreAway(cause) => {
                 Problem::new(ErrorCode::ServiceUnavailable).because(cause)
             }
+            QueueError::Rebuilding => Problem::new(ErrorCode::ServiceUnavailable)
+                .saying(
+                    "대기열을 복구하고 있습니다. 순서는 그대로 유지됩니다. 잠시 후 다시 시도해 주세요.",
+                    "The queue is being put together again. Your place is kept. Try again in a moment.",
+                )
+                .because("the room is being rebuilt"),
             QueueError::Overloaded => Problem::new(ErrorCode::Overloaded),
         }
     }

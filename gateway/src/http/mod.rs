@@ -11,6 +11,7 @@ mod presented;
 mod proxy;
 mod queue;
 mod state;
+mod telling;
 
 use std::net::SocketAddr;
 

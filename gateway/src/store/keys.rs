@@ -12,9 +12,22 @@ impl RoomKeys {
     /// For the room of this concert.
     pub fn of(concert: ConcertId) -> Self {
         Self(
-            ["room", "waiting", "away", "present", "offers", "leases", "passes", "expired", "left"]
-                .map(|set| format!("wr:v1:{{{concert}}}:{set}")),
+            [
+                "room", "waiting", "away", "present", "offers", "leases", "passes", "expired", "left", "caps", "gathered",
+                "events",
+            ]
+            .map(|set| format!("wr:v1:{{{concert}}}:{set}")),
         )
+    }
+
+    /// The stream of events that wait to be recorded.
+    pub fn events(&self) -> &str {
+        &self.0[11]
+    }
+
+    /// What one gateway at a time holds while it does `work` for the room.
+    pub fn turn_at(concert: ConcertId, work: &str) -> String {
+        format!("wr:v1:{{{concert}}}:turn:{work}")
     }
 
     /// In the scripts' order.

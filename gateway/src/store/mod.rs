@@ -1,7 +1,23 @@
-//! The room in Redis: key names and one typed function for each script.
+//! The room in Redis (key names and one typed function for each script) and its record in `PostgreSQL`.
 
+mod events;
 mod keys;
 mod queue;
+pub mod record;
+mod replies;
 
+use lua::StoreError;
+
+use crate::domain::QueueError;
+
+impl From<StoreError> for QueueError {
+    fn from(error: StoreError) -> Self {
+        Self::StoreAway(error.to_string())
+    }
+}
+
+pub use events::{Batch, StreamId};
 pub use keys::RoomKeys;
-pub use queue::{Arrival, QueueStore, RoomContext, Snapshot};
+pub use queue::{
+    Arrival, Arrivals, Forgotten, LeaseCheck, QueueStore, RoomContext, SAFETY_GAP, Seen, Snapshot, Turns, Was,
+};

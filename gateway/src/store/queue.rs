@@ -1,47 +1,92 @@
 //! The waiting room's scripts as functions.
 
-use chrono::DateTime;
+use std::sync::Arc;
+
 use common::ids::{ConcertId, UserId};
 use common::tokens::PassId;
 use lua::queue::QueueScripts;
 use lua::{Call, Redis, Script, StoreError};
-use std::sync::Arc;
 
 use super::keys::RoomKeys;
+use super::replies::{self, Head, unexpected};
 use crate::domain::{
-    Lease, MAX_POLL_AFTER, Mode, PRESENCE_GRACE, RankTable, RoomCounts, RoomDefaults, SETTLE, Standing, reach,
+    DrawState, MAX_POLL_AFTER, PRESENCE_GRACE, RankTable, RoomCounts, SETTLE, SettingsInForce, Standing, reach,
 };
 
 /// How many ranks are told one by one, and by what ratio the further ones grow: within 1 % of the rank.
 const EXACT_RANKS: u32 = 64;
 const RANK_GROWTH: f64 = 1.02;
 /// The bounds of one admission: some milliseconds of Redis at most.
-const MAX_OFFERS: u32 = 1_000;
+const MAX_OFFERS: u32 = 2_500;
 const MAX_EXAMINED: u32 = 5_000;
 
+/// How far somebody has seen a room come. A room that knows less has lost its memory, or a part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest number.
+    pub position: u32,
+    /// In which life of the room.
+    pub epoch: u32,
+    /// After how many changes to it.
+    pub changes: u64,
+}
+
+impl Seen {
+    /// The furthest of two sights: a later life goes before, numbers never go back.
+    #[must_use]
+    pub fn or_further(self, other: Self) -> Self {
+        let (earlier, later) =
+            if (self.epoch, self.changes) > (other.epoch, other.changes) { (other, self) } else { (self, other) };
+        Self { position: later.position.max(earlier.position), ..later }
+    }
+}
+
 /// What a script has to know of a room beyond its keys.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct RoomContext {
+    /// The settings that the caller knows.
+    pub settings: SettingsInForce,
     /// When sales open, in ms; 0 where they always were.
     pub opens_at_ms: i64,
     /// Whether there is nothing to be had any more: nobody is given a turn.
     pub sale_over: bool,
-    /// The highest number that this gateway has seen, and in which life of the room; 0 where it has seen nothing. A
-    /// room that knows less has lost its memory, or a part of it.
-    pub seen_position: u32,
-    /// See `seen_position`.
-    pub seen_epoch: u32,
+    /// How far the caller has seen the room come.
+    pub seen: Seen,
+    /// How far numbers jump after a loss: more than can have been given since the caller last looked.
+    pub gap: u32,
+    /// Whether events are recorded, and can be restored from.
+    pub recorded: bool,
     /// What time it is, in ms; 0 for Redis' own clock. Anything else is a test's.
     pub now_ms: i64,
 }
 
-/// A person who came to the room: what the scripts answered.
+/// How far numbers jump after a loss at least.
+pub const SAFETY_GAP: u32 = 1_000;
+
+impl RoomContext {
+    /// Of a room that is open, of which nothing has been seen and nothing is recorded.
+    pub fn new(settings: SettingsInForce) -> Self {
+        let (opens_at_ms, sale_over, recorded, now_ms) = (0, false, false, 0);
+        Self { settings, opens_at_ms, sale_over, seen: Seen::default(), gap: SAFETY_GAP, recorded, now_ms }
+    }
+}
+
+/// What the scripts answered to a person who came to the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// Where they stand.
-    pub standing: Standing,
+    /// Where they stand; `None` where that is not known, because the room is being rebuilt.
+    pub standing: Option<Standing>,
     /// The life of the room.
     pub epoch: u32,
+}
+
+/// Arrivals, and how far the room has come with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrivals {
+    /// One for each person, in the order of the call.
+    pub people: Vec<Arrival>,
+    /// How far the room has come.
+    pub seen: Seen,
 }
 
 /// What a gateway learns of a room at once.
@@ -49,6 +94,10 @@ pub struct Arrival {
 pub struct Snapshot {
     /// Its numbers.
     pub counts: RoomCounts,
+    /// How its draw stands.
+    pub draw: DrawState,
+    /// How it is run.
+    pub settings: SettingsInForce,
     /// Who stands where.
     pub ranks: RankTable,
     /// Who left since the time asked for, the earliest first; not all of them where they are very many.
@@ -57,18 +106,57 @@ pub struct Snapshot {
     pub left_until_ms: i64,
 }
 
+/// What an admission did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turns {
+    /// How many were offered their turn.
+    pub offered: u32,
+    /// How many were set aside as absent.
+    pub aside: u32,
+}
+
+/// What somebody was in a room that has forgotten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Who.
+    pub user: UserId,
+    /// At which position; of who takes part in a draw, their entry.
+    pub position: u32,
+    /// What they were.
+    pub was: Was,
+}
+
+/// What somebody was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Was {
+    /// In line.
+    Waiting,
+    /// In a draw.
+    Entered,
+    /// Inside.
+    Admitted {
+        /// Tells this admission from others of the same position.
+        nonce: u16,
+        /// When it ends, in ms.
+        lease_end_ms: i64,
+        /// Until when use may renew it, in ms.
+        cap_ms: i64,
+    },
+    /// Gone.
+    Left,
+}
+
 /// The rooms in Redis.
 #[derive(Debug, Clone)]
 pub struct QueueStore {
     redis: Redis,
     scripts: Arc<QueueScripts>,
-    defaults: RoomDefaults,
 }
 
 impl QueueStore {
-    /// On this Redis; `defaults` hold in rooms without settings of their own.
-    pub fn new(redis: Redis, defaults: RoomDefaults) -> Self {
-        Self { redis, scripts: Arc::default(), defaults }
+    /// On this Redis.
+    pub fn new(redis: Redis) -> Self {
+        Self { redis, scripts: Arc::default() }
     }
 
     /// Whether Redis answers.
@@ -76,40 +164,52 @@ impl QueueStore {
         self.redis.ping().await
     }
 
+    /// The connection, for what is no script.
+    pub(super) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     /// Gives each user a place in line or tells the one they have; in an idle room, a lease.
-    pub async fn join(
-        &self,
-        room: &RoomKeys,
-        context: RoomContext,
-        users: &[UserId],
-    ) -> Result<Vec<Arrival>, StoreError> {
+    pub async fn join(&self, room: &RoomKeys, context: &RoomContext, users: &[UserId]) -> Result<Arrivals, StoreError> {
         let call = self
             .call(&self.scripts.join, room, context)
             .arg(millis(PRESENCE_GRACE))
             .arg(millis(MAX_POLL_AFTER + PRESENCE_GRACE))
-            .arg(reach(self.defaults.admit_per_second));
+            .arg(reach(context.settings.admit_per_second));
         let call = users.iter().fold(call, |call, user| call.arg(user.compact()));
-        arrivals(&call.run::<Vec<i64>>(&self.redis).await?, users.len())
+        replies::arrivals(&call.run::<Vec<i64>>(&self.redis).await?, users.len())
     }
 
     /// Tells each person where they stand, by user, position and epoch of their ticket; epoch 0 puts nobody back.
     pub async fn poll(
         &self,
         room: &RoomKeys,
-        context: RoomContext,
+        context: &RoomContext,
         tickets: &[(UserId, u32, u32)],
-    ) -> Result<Vec<Arrival>, StoreError> {
+    ) -> Result<Arrivals, StoreError> {
         let call = self.call(&self.scripts.poll, room, context).arg(millis(PRESENCE_GRACE));
         let call = tickets
             .iter()
             .fold(call, |call, (user, position, epoch)| call.arg(user.compact()).arg(position).arg(epoch));
-        arrivals(&call.run::<Vec<i64>>(&self.redis).await?, tickets.len())
+        replies::arrivals(&call.run::<Vec<i64>>(&self.redis).await?, tickets.len())
     }
 
-    /// Takes a person out of the room; whether they were in it.
-    pub async fn leave(&self, room: &RoomKeys, context: RoomContext, user: UserId) -> Result<bool, StoreError> {
-        let (_epoch, _now, was_in): (u32, i64, u8) =
-            self.call(&self.scripts.leave, room, context).arg(user.compact()).run(&self.redis).await?;
+    /// Takes a person out of the room, by their own wish or an operator's (`removed`); whether they were in it.
+    pub async fn leave(
+        &self,
+        room: &RoomKeys,
+        context: &RoomContext,
+        user: UserId,
+        removed: bool,
+    ) -> Result<bool, StoreError> {
+        let (_, was_in): (Head, u8) = replies::headed(
+            &self
+                .call(&self.scripts.leave, room, context)
+                .arg(user.compact())
+                .arg(if removed { "removed" } else { "left" })
+                .run::<Vec<i64>>(&self.redis)
+                .await?,
+        )?;
         Ok(was_in == 1)
     }
 
@@ -117,85 +217,150 @@ impl QueueStore {
     pub async fn note_present(
         &self,
         room: &RoomKeys,
-        context: RoomContext,
+        context: &RoomContext,
         seen: &[(UserId, u32)],
     ) -> Result<u32, StoreError> {
         let call = self.call(&self.scripts.present, room, context);
         seen.iter().fold(call, |call, (user, for_ms)| call.arg(user.compact()).arg(for_ms)).run(&self.redis).await
     }
 
-    /// Offers turns to whoever is next; how many were offered and how many set aside as absent.
-    pub async fn admit(
-        &self,
-        room: &RoomKeys,
-        context: RoomContext,
-        admit_per_second: f64,
-    ) -> Result<(u32, u32), StoreError> {
-        let (_epoch, _now, offered, aside): (u32, i64, u32, u32) = self
+    /// Offers turns to whoever is next; `extra` of them beside the rate, as an operator wishes.
+    pub async fn admit(&self, room: &RoomKeys, context: &RoomContext, extra: u32) -> Result<Turns, StoreError> {
+        let reply: Vec<i64> = self
             .call(&self.scripts.admit, room, context)
-            .arg(reach(admit_per_second))
+            .arg(reach(context.settings.admit_per_second))
             .arg(millis(SETTLE))
             .arg(MAX_OFFERS)
             .arg(MAX_EXAMINED)
+            .arg(extra)
             .run(&self.redis)
             .await?;
-        Ok((offered, aside))
+        let &[_, _, _, offered, aside] = reply.as_slice() else { return Err(unexpected()) };
+        Ok(Turns { offered: replies::narrow(offered)?, aside: replies::narrow(aside)? })
     }
 
     /// Reads the room, with who left since `left_since_ms`. `None` where Redis does not know it.
     pub async fn snapshot(
         &self,
         room: &RoomKeys,
-        context: RoomContext,
+        context: &RoomContext,
         left_since_ms: i64,
     ) -> Result<Option<Snapshot>, StoreError> {
-        let (counts, left, left_until_ms, ranks): (Vec<i64>, Vec<String>, i64, Vec<u32>) = self
+        let reply = self
             .call(&self.scripts.snapshot, room, context)
             .arg(left_since_ms)
             .arg(EXACT_RANKS)
             .arg(RANK_GROWTH)
             .run(&self.redis)
             .await?;
-        Ok(read_counts(&counts)?.map(|counts| Snapshot {
-            counts,
-            ranks: RankTable::new(ranks.as_chunks::<2>().0.iter().map(|[position, rank]| (*position, *rank)).collect()),
-            left: left.iter().filter_map(|user| UserId::from_compact(user).ok()).collect(),
-            left_until_ms,
-        }))
+        replies::snapshot(reply)
     }
 
-    /// Whether this very pass is a live admission; its lease's end in ms where it is.
-    pub async fn lease_end_ms(
+    /// Whether this very pass is a live admission, and until when in ms; `Unknown` while the room is being rebuilt.
+    pub async fn lease(
         &self,
         room: &RoomKeys,
-        context: RoomContext,
+        context: &RoomContext,
         user: UserId,
         pass: PassId,
-    ) -> Result<Option<i64>, StoreError> {
-        let (_epoch, _now, end): (u32, i64, i64) = self
-            .call(&self.scripts.lease, room, context)
-            .arg(user.compact())
-            .arg(pass.to_string())
-            .run(&self.redis)
-            .await?;
-        Ok((end > 0).then_some(end))
+    ) -> Result<LeaseCheck, StoreError> {
+        let (_, end): (Head, i64) = replies::headed(
+            &self
+                .call(&self.scripts.lease, room, context)
+                .arg(user.compact())
+                .arg(pass.to_string())
+                .run::<Vec<i64>>(&self.redis)
+                .await?,
+        )?;
+        Ok(match end {
+            ..0 => LeaseCheck::Unknown,
+            0 => LeaseCheck::None,
+            end_ms => LeaseCheck::Live { end_ms },
+        })
+    }
+
+    /// Some of those who take part in a draw and have no position yet, by user and entry.
+    pub async fn gathered(
+        &self,
+        room: &RoomKeys,
+        context: &RoomContext,
+        at_most: u32,
+    ) -> Result<Vec<(UserId, u32)>, StoreError> {
+        let people: Vec<(String, u32)> =
+            self.call(&self.scripts.gathered, room, context).arg(at_most).run(&self.redis).await?;
+        people.into_iter().map(|(user, entry)| Ok((UserId::from_compact(&user).map_err(|_| unexpected())?, entry))).collect()
+    }
+
+    /// Gives people in a draw their positions, by user, entry and position; how many still have none.
+    pub async fn deal(
+        &self,
+        room: &RoomKeys,
+        context: &RoomContext,
+        dealt: &[(UserId, u32, u32)],
+    ) -> Result<u32, StoreError> {
+        let call = self.call(&self.scripts.deal, room, context);
+        let call = dealt
+            .iter()
+            .fold(call, |call, (user, entry, position)| call.arg(user.compact()).arg(entry).arg(position));
+        let (_, undealt): (Head, u32) = replies::headed(&call.run::<Vec<i64>>(&self.redis).await?)?;
+        Ok(undealt)
+    }
+
+    /// Puts back what the room has forgotten; `complete` where this was all of it. How many it put somewhere.
+    pub async fn restore(
+        &self,
+        room: &RoomKeys,
+        context: &RoomContext,
+        draw: (DrawState, u32),
+        people: &[Forgotten],
+        complete: bool,
+    ) -> Result<u32, StoreError> {
+        let call = self
+            .call(&self.scripts.restore, room, context)
+            .arg(u8::from(complete))
+            .arg(draw.0.as_str())
+            .arg(draw.1);
+        let call = people.iter().fold(call, |call, person| {
+            let (word, nonce, lease_end_ms, cap_ms) = match person.was {
+                Was::Waiting => ("waiting", 0, 0, 0),
+                Was::Entered => ("entered", 0, 0, 0),
+                Was::Admitted { nonce, lease_end_ms, cap_ms } => ("admitted", nonce, lease_end_ms, cap_ms),
+                Was::Left => ("left", 0, 0, 0),
+            };
+            call.arg(word).arg(person.user.compact()).arg(person.position).arg(nonce).arg(lease_end_ms).arg(cap_ms)
+        });
+        let (_, put): (Head, u32) = replies::headed(&call.run::<Vec<i64>>(&self.redis).await?)?;
+        Ok(put)
     }
 
     /// A call with what every script takes first, in the order of `queue/room.lua`.
-    fn call<'a>(&self, script: &'a Script, room: &RoomKeys, context: RoomContext) -> Call<'a> {
+    fn call<'a>(&self, script: &'a Script, room: &RoomKeys, context: &RoomContext) -> Call<'a> {
         room.all()
             .iter()
             .fold(script.call(), |call, key| call.key(key))
             .arg(context.now_ms)
-            .arg(self.defaults.admit_per_second)
-            .arg(self.defaults.burst)
-            .arg(self.defaults.max_active)
-            .arg(millis(self.defaults.session))
-            .arg(millis(self.defaults.claim))
+            .arg(context.settings.text())
             .arg(if context.sale_over { -1 } else { context.opens_at_ms })
-            .arg(context.seen_position)
-            .arg(context.seen_epoch)
+            .arg(context.seen.position)
+            .arg(context.seen.epoch)
+            .arg(context.seen.changes)
+            .arg(context.gap)
+            .arg(u8::from(context.recorded))
     }
+}
+
+/// What is known of an admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseCheck {
+    /// It lasts until then.
+    Live {
+        /// Its end in ms.
+        end_ms: i64,
+    },
+    /// It is over, or never was.
+    None,
+    /// The room has lost its memory, and may learn of it yet.
+    Unknown,
 }
 
 impl From<ConcertId> for RoomKeys {
@@ -206,106 +371,4 @@ impl From<ConcertId> for RoomKeys {
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The scripts' word for where a person stands.
-mod state {
-    pub(super) const WAITING: i64 = 1;
-    pub(super) const ADMITTED: i64 = 2;
-    pub(super) const LEFT: i64 = 3;
-    pub(super) const EXPIRED: i64 = 4;
-    pub(super) const CLOSED: i64 = 5;
-}
-
-/// Reads `epoch, now, (state, position, detail, lease end)…`.
-fn arrivals(reply: &[i64], wanted: usize) -> Result<Vec<Arrival>, StoreError> {
-    let [epoch, now_ms, rest @ ..] = reply else { return Err(unexpected()) };
-    let epoch = narrow(*epoch)?;
-    let (people, []) = rest.as_chunks::<4>() else { return Err(unexpected()) };
-    if people.len() != wanted {
-        return Err(unexpected());
-    }
-    people.iter().map(|person| Ok(Arrival { standing: standing(*person, epoch, *now_ms)?, epoch })).collect()
-}
-
-fn standing([code, position, detail, lease_end_ms]: [i64; 4], epoch: u32, now_ms: i64) -> Result<Standing, StoreError> {
-    let position = narrow(position)?;
-    Ok(match code {
-        state::WAITING => Standing::Waiting { position, epoch, ahead: u32::try_from(detail).ok() },
-        state::ADMITTED => Standing::Admitted(Lease {
-            pass: PassId { position, nonce: narrow(detail)? },
-            ends_at: DateTime::from_timestamp_millis(lease_end_ms).ok_or_else(unexpected)?,
-            remaining_seconds: u64::try_from((lease_end_ms - now_ms) / 1_000).unwrap_or(0),
-        }),
-        state::LEFT => Standing::Left,
-        state::EXPIRED => Standing::Expired,
-        state::CLOSED => Standing::Closed,
-        _ => return Err(unexpected()),
-    })
-}
-
-fn read_counts(reply: &[i64]) -> Result<Option<RoomCounts>, StoreError> {
-    let &[
-        epoch,
-        now_ms,
-        seq,
-        frontier,
-        waiting,
-        away,
-        offers,
-        leased,
-        admitted,
-        mode,
-        paused,
-        rate_thousandths,
-        max_active,
-        opens_at_ms,
-        claim_ms,
-        session_ms,
-        burst,
-    ] = reply
-    else {
-        return Err(unexpected());
-    };
-    if epoch == 0 {
-        return Ok(None);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a rate in thousandths is far below 2^52")]
-    let admit_per_second = rate_thousandths as f64 / 1_000.0;
-    Ok(Some(RoomCounts {
-        epoch: narrow(epoch)?,
-        now_ms,
-        seq: narrow(seq)?,
-        frontier: narrow(frontier)?,
-        waiting: narrow(waiting)?,
-        away: narrow(away)?,
-        offers: narrow(offers)?,
-        leased: narrow(leased)?,
-        admitted: narrow(admitted)?,
-        mode: match mode {
-            0 => Mode::Queue,
-            1 => Mode::Passthrough,
-            2 => Mode::Closed,
-            _ => return Err(unexpected()),
-        },
-        paused: paused == 1,
-        admit_per_second,
-        burst: narrow(burst)?,
-        max_active: narrow(max_active)?,
-        opens_at_ms,
-        claim_ms: narrow(claim_ms)?,
-        session_ms: narrow(session_ms)?,
-    }))
-}
-
-fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, StoreError> {
-    T::try_from(number).map_err(|_| unexpected())
-}
-
-/// A reply that the script can't have given: another version's, or a key that something else wrote to.
-fn unexpected() -> StoreError {
-    StoreError::Redis(redis::RedisError::from((
-        redis::ErrorKind::UnexpectedReturnType,
-        "a script answered in another shape",
-    )))
 }

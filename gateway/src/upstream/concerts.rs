@@ -11,7 +11,7 @@ use moka::future::Cache;
 use serde::Deserialize;
 
 use super::core_api::{Away, CoreApi};
-use crate::domain::{ConcertFacts, QueueError, SaleStatus};
+use crate::domain::{ConcertFacts, QueueError, SaleStatus, Stock};
 
 /// How long an answer is good for: long enough to take the flood at an opening, short enough that a concert made a
 /// moment ago is found.
@@ -31,6 +31,19 @@ pub struct Concerts {
 struct Concert {
     status: SaleStatus,
     sale_opens_at: Option<DateTime<Utc>>,
+    available_seats: Option<u32>,
+    held_seats: Option<u32>,
+}
+
+impl From<Concert> for ConcertFacts {
+    fn from(concert: Concert) -> Self {
+        let stock = concert.available_seats.zip(concert.held_seats);
+        Self {
+            status: concert.status,
+            sale_opens_at: concert.sale_opens_at,
+            stock: stock.map(|(available, held)| Stock { available, held }),
+        }
+    }
 }
 
 impl Concerts {
@@ -58,7 +71,7 @@ impl Concerts {
                     .map_err(|error| Away(error.to_string()))?;
                 let concert: Concert = serde_json::from_slice(&body.to_bytes())
                     .map_err(|error| Away(format!("a concert in another shape: {error}")))?;
-                Ok(Some(ConcertFacts { status: concert.status, sale_opens_at: concert.sale_opens_at }))
+                Ok(Some(concert.into()))
             }
             status => Err(Away(format!("asked for a concert, core-api answered {status}"))),
         }

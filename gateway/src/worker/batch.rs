@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::room::{Request, Room};
 use crate::domain::{QueueError, Standing};
-use crate::store::Arrival;
+use crate::store::Arrivals;
 
 /// The most that one call carries: about two milliseconds of Redis.
 const MAX_BATCH: usize = 512;
@@ -47,22 +47,28 @@ async fn serve(room: &Room, batch: &mut Vec<Request>) {
     let context = room.context();
     let (joined, polled) = tokio::join!(
         async {
-            if joins.0.is_empty() { Ok(Vec::new()) } else { room.store.join(&room.keys, context, &joins.0).await }
+            if joins.0.is_empty() { None } else { Some(room.store.join(&room.keys, &context, &joins.0).await) }
         },
         async {
-            if polls.0.is_empty() { Ok(Vec::new()) } else { room.store.poll(&room.keys, context, &polls.0).await }
+            if polls.0.is_empty() { None } else { Some(room.store.poll(&room.keys, &context, &polls.0).await) }
         },
     );
-    answer(joins.1, joined);
-    answer(polls.1, polled);
+    if let Some(joined) = joined {
+        answer(room, &joins.0, joins.1, joined);
+    }
+    if let Some(polled) = polled {
+        let users: Vec<UserId> = polls.0.iter().map(|(user, ..)| *user).collect();
+        answer(room, &users, polls.1, polled);
+    }
 }
 
 /// Tells each their own; one who has stopped listening is none of our business.
-fn answer(waiting: Vec<Answer>, arrivals: Result<Vec<Arrival>, StoreError>) {
+fn answer(room: &Room, users: &[UserId], waiting: Vec<Answer>, arrivals: Result<Arrivals, StoreError>) {
     match arrivals {
         Ok(arrivals) => {
-            for (answer, arrival) in waiting.into_iter().zip(arrivals) {
-                let _ = answer.send(Ok(arrival.standing));
+            room.note_arrivals(users, &arrivals);
+            for (answer, arrival) in waiting.into_iter().zip(arrivals.people) {
+                let _ = answer.send(arrival.standing.ok_or(QueueError::Rebuilding));
             }
         }
         Err(error) => {

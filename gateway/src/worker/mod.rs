@@ -1,13 +1,18 @@
 //! Rooms at work in this process.
 //!
-//! Each room has three tasks: one takes joins and polls to Redis, as many at once as have gathered while the last call
+//! Each room has four tasks: one takes joins and polls to Redis, as many at once as have gathered while the last call
 //! was under way; one ticks several times a second (who is there, whose turn it is, what the room looks like); one
-//! keeps up with what core-api says of the concert. They rest while nobody uses the room.
+//! keeps up with what core-api says of the concert; one records what happened and puts together what was lost. They
+//! rest while nobody uses the room.
 
 mod batch;
+mod draw;
+mod recent;
 mod room;
 mod rooms;
 mod tick;
+mod upkeep;
 
 pub use room::Room;
 pub use rooms::Rooms;
+pub(crate) use upkeep::Tools;

@@ -1,7 +1,7 @@
 //! One room as this process knows it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,16 @@ use common::ids::{ConcertId, UserId};
 use common::tokens::{PassId, Ticket};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::domain::{ConcertFacts, Mode, QueueError, RoomView, SaleStatus, Standing};
-use crate::store::{QueueStore, RoomContext, RoomKeys};
+use super::draw::Deal;
+use super::recent::Recent;
+use crate::domain::{ConcertFacts, DrawState, Mode, QueueError, RoomView, SaleStatus, SettingsInForce, Standing};
+use crate::store::record::{Record, RecordError};
+use crate::store::{Arrivals, LeaseCheck, QueueStore, RoomContext, RoomKeys, SAFETY_GAP, Seen};
 
 /// How old a view may be to answer from. Older, and whoever asks is told that the queue can't be reached.
 const MAX_VIEW_AGE: Duration = Duration::from_secs(2);
+/// How old a view may be before a room at rest is looked at again, because somebody asks.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(400);
 /// How long one who asks waits for a view where there is none.
 const VIEW_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long one who joins or polls waits for their answer, the calls before theirs included.
@@ -35,10 +40,13 @@ pub(super) enum Request {
 
 /// A view and when it was read.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct Look {
     pub(super) view: Arc<RoomView>,
     pub(super) at: Instant,
 }
+
+/// For how many seconds of joins, at the fastest that was seen, numbers jump after a loss.
+const GAP_SECONDS: u32 = 5;
 
 /// One concert's waiting room.
 #[derive(Debug)]
@@ -46,8 +54,19 @@ pub struct Room {
     pub(super) concert: ConcertId,
     pub(super) keys: RoomKeys,
     pub(super) store: QueueStore,
-    pub(super) seen: watch::Sender<Option<Seen>>,
+    pub(super) seen: watch::Sender<Option<Look>>,
     pub(super) wanted: Notify,
+    /// What its people did of late, which a room that lost its memory is told again.
+    pub(super) recent: Recent,
+    /// The positions that its draw deals, once they have been worked out.
+    pub(super) deal: Deal,
+    /// Whether events are recorded, and a room can be put together again from the record.
+    recorded: bool,
+    settings: RwLock<SettingsInForce>,
+    /// How far this process has seen the room come.
+    furthest: Mutex<Seen>,
+    /// The most joins a second that were seen.
+    joins_per_second: AtomicU32,
     /// Whether the last tick failed.
     pub(super) away: AtomicBool,
     facts: RwLock<ConcertFacts>,
@@ -58,7 +77,13 @@ pub struct Room {
 }
 
 impl Room {
-    pub(super) fn new(concert: ConcertId, facts: ConcertFacts, store: QueueStore) -> (Self, mpsc::Receiver<Request>) {
+    pub(super) fn new(
+        concert: ConcertId,
+        facts: ConcertFacts,
+        store: QueueStore,
+        settings: SettingsInForce,
+        recorded: bool,
+    ) -> (Self, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
         let room = Self {
             concert,
@@ -66,6 +91,12 @@ impl Room {
             store,
             seen: watch::Sender::new(None),
             wanted: Notify::new(),
+            recent: Recent::default(),
+            deal: Deal::default(),
+            recorded,
+            settings: RwLock::new(settings),
+            furthest: Mutex::default(),
+            joins_per_second: AtomicU32::new(0),
             away: AtomicBool::new(false),
             facts: RwLock::new(facts),
             requests,
@@ -88,13 +119,16 @@ impl Room {
     /// What this process last saw of the room, read at most two seconds ago.
     pub async fn view(&self) -> Result<Arc<RoomView>, QueueError> {
         *self.last_use.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let fresh = |seen: &Option<Seen>| {
+        let fresh = |seen: &Option<Look>| {
             seen.as_ref().filter(|seen| seen.at.elapsed() <= MAX_VIEW_AGE).map(|seen| Arc::clone(&seen.view))
         };
-        if let Some(view) = fresh(&self.seen.borrow()) {
+        let view = fresh(&self.seen.borrow());
+        if self.seen.borrow().as_ref().is_none_or(|seen| seen.at.elapsed() > LOOK_AGAIN_AFTER) {
+            self.wanted.notify_one();
+        }
+        if let Some(view) = view {
             return Ok(view);
         }
-        self.wanted.notify_one();
         // Known to be away: nobody is made to wait for what the next tick will tell.
         if self.away.load(Ordering::Relaxed) {
             return Err(QueueError::StoreAway("the last look at the room failed".to_owned()));
@@ -103,6 +137,19 @@ impl Room {
         let waited = tokio::time::timeout(VIEW_TIMEOUT, seen.wait_for(|seen| fresh(seen).is_some())).await;
         let view = waited.ok().and_then(Result::ok).and_then(|seen| fresh(&seen));
         view.ok_or_else(|| QueueError::StoreAway("the room could not be read in time".to_owned()))
+    }
+
+    /// What this process last saw of the room, however long ago.
+    pub fn latest_view(&self) -> Option<Arc<RoomView>> {
+        self.seen.borrow().as_ref().map(|seen| Arc::clone(&seen.view))
+    }
+
+    /// Takes on the settings in the record, where they are newer.
+    pub(super) async fn read_settings(&self, record: &Record) -> Result<(), RecordError> {
+        if let Some(stored) = record.settings(self.concert).await? {
+            self.take_settings(&stored.settings.into());
+        }
+        Ok(())
     }
 
     /// Gives a person a place, or tells the one they have. Who shows a ticket from a life of the room that it has
@@ -116,8 +163,8 @@ impl Room {
         }
         // Asked even where the ticket's life is the one last seen: the room may have forgotten it since.
         if let Some(ticket) = ticket
-            && let standing @ (Standing::Waiting { .. } | Standing::Admitted(_)) =
-                self.look_up(user, ticket.position, ticket.epoch).await?
+            && let standing @ (Standing::Waiting { .. } | Standing::Gathering { .. } | Standing::Admitted(_)) =
+                self.look_up_ticket(ticket).await?
         {
             return Ok(standing);
         }
@@ -135,18 +182,41 @@ impl Room {
     /// position, the view says how far the room has come.
     pub async fn stand(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
         let view = self.view().await?;
-        let in_line =
-            ticket.epoch == view.counts.epoch && ticket.position > view.counts.frontier && !self.has_left(ticket.user);
-        let standing = if in_line {
-            Standing::Waiting { position: ticket.position, epoch: ticket.epoch, ahead: None }
-        } else {
-            self.look_up(ticket.user, ticket.position, ticket.epoch).await?
+        let standing = match self.stand_in(&view, ticket) {
+            Some(standing) => standing,
+            None => self.look_up_ticket(ticket).await?,
         };
         // Who waits for a sale that is over waits for nothing; who is inside already may finish.
         Ok(match (standing, self.sale_over(&view)) {
-            (Standing::Waiting { .. }, Some(over)) => over,
+            (Standing::Waiting { .. } | Standing::Gathering { .. }, Some(over)) => over,
             (standing, _) => standing,
         })
+    }
+
+    /// The same where the view alone can tell.
+    fn stand_in(&self, view: &RoomView, ticket: &Ticket) -> Option<Standing> {
+        let Ticket { position, epoch, .. } = *ticket;
+        if epoch != view.counts.epoch || self.has_left(ticket.user) {
+            return None;
+        }
+        let at_seconds = u32::try_from(view.counts.now_ms / 1_000).unwrap_or(0);
+        if ticket.ahead.is_none() {
+            return view.is_undrawn().then_some(Standing::Gathering { entry: position, epoch, at_seconds });
+        }
+        (position > view.counts.frontier).then_some(Standing::Waiting { position, epoch, ahead: None, at_seconds })
+    }
+
+    /// Asks the room's memory about the bearer of a ticket. An entry for a draw that is made is put back, where need
+    /// be, at the position that was dealt to it.
+    async fn look_up_ticket(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
+        let draw = self.seen.borrow().as_ref().map(|seen| (seen.view.draw, seen.view.counts.entries));
+        let position = match (ticket.ahead, draw) {
+            (None, Some((DrawState::Dealing | DrawState::Done, entries))) if ticket.position <= entries => {
+                self.deal.position(&self.settings(), self.concert, entries, ticket.position).await?
+            }
+            _ => ticket.position,
+        };
+        self.look_up(ticket.user, position, ticket.epoch).await
     }
 
     /// Where the bearer of a pass stands.
@@ -155,21 +225,47 @@ impl Room {
         self.look_up(user, pass.position, 0).await
     }
 
-    /// Takes a person out; whether they were in.
-    pub async fn leave(&self, user: UserId) -> Result<bool, QueueError> {
-        let was_in = self
-            .store
-            .leave(&self.keys, self.context(), user)
-            .await
-            .map_err(|error| QueueError::StoreAway(error.to_string()))?;
+    /// Takes a person out, by their own wish or an operator's (`removed`); whether they were in.
+    pub async fn leave(&self, user: UserId, removed: bool) -> Result<bool, QueueError> {
+        let was_in = self.store.leave(&self.keys, &self.context(), user, removed).await.map_err(QueueError::from)?;
         self.note_left([user]);
+        self.recent.note_left(user);
         Ok(was_in)
     }
 
     /// Whether this very pass is a live admission.
     pub async fn is_admitted(&self, user: UserId, pass: PassId) -> Result<bool, QueueError> {
-        let lease = self.store.lease_end_ms(&self.keys, self.context(), user, pass).await;
-        lease.map(|end| end.is_some()).map_err(|error| QueueError::StoreAway(error.to_string()))
+        match self.store.lease(&self.keys, &self.context(), user, pass).await.map_err(QueueError::from)? {
+            LeaseCheck::Live { .. } => Ok(true),
+            LeaseCheck::None => Ok(false),
+            LeaseCheck::Unknown => {
+                // Nobody may have looked at the room since it lost its memory.
+                self.wanted.notify_one();
+                Err(QueueError::Rebuilding)
+            }
+        }
+    }
+
+    /// Gives so many turns beside the rate; how many were.
+    pub async fn admit_now(&self, extra: u32) -> Result<u32, QueueError> {
+        let turns = self.store.admit(&self.keys, &self.context(), extra).await.map_err(QueueError::from)?;
+        self.wanted.notify_one();
+        Ok(turns.offered)
+    }
+
+    /// The settings that this process knows to be in force.
+    pub fn settings(&self) -> SettingsInForce {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes on settings that are newer than those known; the room itself learns of them with the next call.
+    pub fn take_settings(&self, settings: &SettingsInForce) {
+        let mut known = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        if settings.version > known.version {
+            *known = settings.clone();
+            drop(known);
+            self.wanted.notify_one();
+        }
     }
 
     /// Notes that someone near the front is there, and will be asked for again in `for_ms`.
@@ -201,35 +297,64 @@ impl Room {
         self.last_use.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > IDLE_AFTER
     }
 
-    /// Whether nobody was in line or inside when last seen.
+    /// Whether there was nobody and nothing to do when last seen.
     pub(super) fn is_empty(&self) -> bool {
         self.seen.borrow().as_ref().is_some_and(|seen| {
             let counts = &seen.view.counts;
-            counts.waiting + counts.away + counts.offers + counts.leased == 0
+            let people = counts.waiting + counts.gathered + counts.away + counts.offers + counts.leased;
+            people + counts.unrecorded == 0 && !counts.rebuilding
         })
     }
 
     /// What the scripts have to know: of the sale, and how far this process has seen the room come.
     pub(super) fn context(&self) -> RoomContext {
         let facts = self.facts();
-        let (seen_position, seen_epoch) =
-            self.seen.borrow().as_ref().map_or((0, 0), |seen| (seen.view.counts.seq, seen.view.counts.epoch));
+        let settings = self.settings();
+        let over = match facts.status {
+            SaleStatus::SoldOut => settings.stop_when_sold_out,
+            SaleStatus::Closed => true,
+            SaleStatus::Scheduled | SaleStatus::OnSale => false,
+        };
         RoomContext {
             opens_at_ms: facts.opens_at_ms(),
-            sale_over: matches!(facts.status, SaleStatus::SoldOut | SaleStatus::Closed),
-            seen_position,
-            seen_epoch,
+            sale_over: over,
+            seen: *self.furthest.lock().unwrap_or_else(PoisonError::into_inner),
+            gap: SAFETY_GAP.max(self.joins_per_second.load(Ordering::Relaxed).saturating_mul(GAP_SECONDS)),
+            recorded: self.recorded,
             now_ms: 0,
+            settings,
         }
+    }
+
+    /// Notes how far the room has come.
+    pub(super) fn note_seen(&self, seen: Seen) {
+        let mut furthest = self.furthest.lock().unwrap_or_else(PoisonError::into_inner);
+        *furthest = furthest.or_further(seen);
+    }
+
+    /// Whether this process has never seen the room.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.furthest.lock().unwrap_or_else(PoisonError::into_inner).epoch == 0
+    }
+
+    /// Notes how fast people join, so that numbers jump far enough after a loss.
+    pub(super) fn note_join_rate(&self, joins_per_second: u32) {
+        self.joins_per_second.fetch_max(joins_per_second, Ordering::Relaxed);
+    }
+
+    /// Notes what came of joins and polls.
+    pub(super) fn note_arrivals(&self, users: &[UserId], arrivals: &Arrivals) {
+        self.note_seen(arrivals.seen);
+        self.recent.note(users, &arrivals.people);
     }
 
     /// Why nobody can wait any more, if so.
     fn sale_over(&self, view: &RoomView) -> Option<Standing> {
         match self.facts().status {
-            SaleStatus::SoldOut => Some(Standing::SoldOut),
+            SaleStatus::SoldOut if view.settings.stop_when_sold_out => Some(Standing::SoldOut),
             SaleStatus::Closed => Some(Standing::Closed),
-            SaleStatus::Scheduled | SaleStatus::OnSale => {
-                (view.counts.mode == Mode::Closed).then_some(Standing::Closed)
+            SaleStatus::SoldOut | SaleStatus::Scheduled | SaleStatus::OnSale => {
+                (view.settings.mode == Mode::Closed).then_some(Standing::Closed)
             }
         }
     }

@@ -7,9 +7,11 @@ use common::ids::ConcertId;
 use common::lifecycle::Lifecycle;
 
 use super::room::Room;
+use super::upkeep::{self, Tools};
 use super::{batch, tick};
-use crate::domain::{ConcertFacts, QueueError};
+use crate::domain::{ConcertFacts, QueueError, SettingsInForce};
 use crate::store::QueueStore;
+use crate::store::record::Record;
 use crate::upstream::{Concerts, CoreApi};
 
 /// More concerts than any seller runs at once; a bound all the same.
@@ -23,14 +25,38 @@ pub struct Rooms(Arc<Inner>);
 struct Inner {
     rooms: RwLock<HashMap<ConcertId, Arc<Room>>>,
     store: QueueStore,
+    defaults: SettingsInForce,
+    tools: Tools,
     concerts: Concerts,
     lifecycle: Lifecycle,
 }
 
 impl Rooms {
     /// No rooms yet; they live in `store`, are of `core`'s concerts, and their tasks belong to `lifecycle`.
-    pub fn new(store: QueueStore, core: CoreApi, lifecycle: Lifecycle) -> Self {
-        Self(Arc::new(Inner { rooms: RwLock::default(), store, concerts: Concerts::new(core), lifecycle }))
+    pub(crate) fn new(
+        store: QueueStore,
+        defaults: SettingsInForce,
+        tools: Tools,
+        core: CoreApi,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let concerts = Concerts::new(core);
+        Self(Arc::new(Inner { rooms: RwLock::default(), store, defaults, tools, concerts, lifecycle }))
+    }
+
+    /// The rooms that somebody has asked this process for.
+    pub fn open_rooms(&self) -> Vec<Arc<Room>> {
+        self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    /// Where things are recorded, if anywhere.
+    pub fn record(&self) -> Option<&Record> {
+        self.0.tools.record.as_ref()
+    }
+
+    /// What holds in rooms that have no settings of their own.
+    pub fn defaults(&self) -> &SettingsInForce {
+        &self.0.defaults
     }
 
     /// The room of a concert that exists.
@@ -55,13 +81,16 @@ impl Rooms {
         if rooms.len() >= MAX_ROOMS {
             return Err(QueueError::Overloaded);
         }
-        let (room, requests) = Room::new(concert, facts, self.0.store.clone());
+        let Inner { store, defaults, tools, .. } = &*self.0;
+        let recorded = tools.record.is_some();
+        let (room, requests) = Room::new(concert, facts, store.clone(), defaults.clone(), recorded);
         let room = Arc::new(room);
         rooms.insert(concert, Arc::clone(&room));
         drop(rooms);
         let lifecycle = &self.0.lifecycle;
         lifecycle.spawn("room batches", batch::run(Arc::clone(&room), requests, lifecycle.stopping()));
-        lifecycle.spawn("room ticks", tick::run(Arc::clone(&room), lifecycle.stopping()));
+        lifecycle.spawn("room ticks", tick::run(Arc::clone(&room), tools.record.clone(), lifecycle.stopping()));
+        lifecycle.spawn("room upkeep", upkeep::run(Arc::clone(&room), tools.clone(), lifecycle.stopping()));
         lifecycle
             .spawn("room facts", tick::follow_facts(Arc::clone(&room), self.0.concerts.clone(), lifecycle.stopping()));
         Ok(room)

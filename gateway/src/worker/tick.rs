@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lua::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use super::room::{Room, Seen};
-use crate::domain::{RateMeter, RoomView};
+use super::room::{Look, Room};
+use crate::domain::{DrawState, QueueError, RateMeter, RoomCounts, RoomView};
+use crate::store::record::Record;
+use crate::store::{Seen, Snapshot};
 use crate::upstream::Concerts;
 
 const TICK: Duration = Duration::from_millis(250);
 /// The time between two looks when somebody waits for the first one.
 const TICK_WANTED: Duration = Duration::from_millis(20);
-const FACTS_EVERY: Duration = Duration::from_secs(1);
+const FACTS_EVERY: Duration = Duration::from_millis(500);
 /// The same for a room in which nobody waits who would have to be told.
 const FACTS_EVERY_EMPTY: Duration = Duration::from_secs(3);
 /// The grain of both.
@@ -22,12 +23,23 @@ const FACTS_LOOK: Duration = Duration::from_millis(250);
 /// People noted as present in one call.
 const PRESENT_BATCH: usize = 2_000;
 
+/// People put back in one call.
+const RESTORE_BATCH: usize = 1_000;
+
+/// What a room's heartbeat remembers from one tick to the next.
+#[derive(Debug, Default)]
+struct Heartbeat {
+    meter: RateMeter,
+    left_since_ms: i64,
+    /// The counts of the last tick.
+    last: Option<RoomCounts>,
+}
+
 /// Ticks until `stopping`; rests while nobody uses the room.
-pub(super) async fn run(room: Arc<Room>, stopping: CancellationToken) {
-    let mut meter = RateMeter::default();
-    let mut left_since_ms = 0;
+pub(super) async fn run(room: Arc<Room>, record: Option<Record>, stopping: CancellationToken) {
+    let mut heartbeat = Heartbeat::default();
     loop {
-        let looked = tick(&room, &mut meter, &mut left_since_ms).await;
+        let looked = heartbeat.tick(&room, record.as_ref()).await;
         let was_away = room.away.swap(looked.is_err(), Ordering::Relaxed);
         match looked {
             Ok(()) if was_away => tracing::info!(concert = %room.concert, "the room is back"),
@@ -54,27 +66,81 @@ async fn rest(room: &Room) {
     }
 }
 
-async fn tick(room: &Room, meter: &mut RateMeter, left_since_ms: &mut i64) -> Result<(), StoreError> {
-    let context = room.context();
-    for seen in room.take_present().chunks(PRESENT_BATCH) {
-        room.store.note_present(&room.keys, context, seen).await?;
+impl Heartbeat {
+    async fn tick(&mut self, room: &Room, record: Option<&Record>) -> Result<(), QueueError> {
+        if room.is_unseen()
+            && let Some(record) = record
+        {
+            ask_the_record(room, record).await?;
+        }
+        let context = room.context();
+        for seen in room.take_present().chunks(PRESENT_BATCH) {
+            room.store.note_present(&room.keys, &context, seen).await?;
+        }
+        let begun = Instant::now();
+        room.store.admit(&room.keys, &context, 0).await?;
+        let Some(snapshot) = room.store.snapshot(&room.keys, &context, self.left_since_ms).await? else {
+            // It was there a moment ago: Redis has just lost its memory, and the next tick begins the room anew.
+            return Ok(());
+        };
+        if self.last.is_some_and(|last| last.epoch != snapshot.counts.epoch) {
+            self.tell_again(room, &snapshot).await?;
+        }
+        self.take_in(room, snapshot, begun);
+        Ok(())
     }
-    let rate = room.seen.borrow().as_ref().map_or(0.0, |seen| seen.view.counts.admit_per_second);
-    let begun = Instant::now();
-    room.store.admit(&room.keys, context, rate).await?;
-    let Some(snapshot) = room.store.snapshot(&room.keys, context, *left_since_ms).await? else {
-        // It was there a moment ago: Redis has just lost its memory, and the next tick begins the room anew.
+
+    /// A new life of the room: whatever this gateway told people of late, the room is told again.
+    async fn tell_again(&self, room: &Room, snapshot: &Snapshot) -> Result<(), QueueError> {
+        let last = room.latest_view();
+        let draw = last.map_or((DrawState::None, 0), |view| (view.draw, view.counts.entries));
+        let people = room.recent.people();
+        tracing::warn!(
+            concert = %room.concert, epoch = snapshot.counts.epoch, people = people.len(),
+            "the room lost its memory; it is told again what this gateway knows"
+        );
+        for part in people.chunks(RESTORE_BATCH) {
+            room.store.restore(&room.keys, &room.context(), draw, part, false).await?;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, room: &Room, snapshot: Snapshot, begun: Instant) {
+        let Snapshot { counts, draw, settings, ranks, left, left_until_ms } = snapshot;
+        // Half a second of overlap: two gateways' scripts may share a millisecond, and noting someone twice is harmless.
+        self.left_since_ms = left_until_ms - 500;
+        room.note_left(left);
+        room.note_seen(Seen { position: counts.seq, epoch: counts.epoch, changes: counts.changes });
+        room.take_settings(&settings);
+        self.note_join_rate(room, &counts);
+        let measured_per_second = self.meter.observe(&counts);
+        let view = RoomView { measured_per_second, counts, settings, draw, ranks };
+        room.seen.send_replace(Some(Look { view: Arc::new(view), at: begun }));
+        self.last = Some(counts);
+    }
+
+    fn note_join_rate(&self, room: &Room, counts: &RoomCounts) {
+        let Some(last) = self.last.filter(|last| last.epoch == counts.epoch && last.now_ms < counts.now_ms) else {
+            return;
+        };
+        let joined = i64::from(counts.seq.saturating_sub(last.seq));
+        let per_second = joined * 1_000 / (counts.now_ms - last.now_ms);
+        room.note_join_rate(u32::try_from(per_second).unwrap_or(u32::MAX));
+    }
+}
+
+/// Before this gateway says a word about a room that it has never seen: how it is run, and where Redis does not know the
+/// room, how far it had come. A room that Redis knows is not kept waiting for the record.
+async fn ask_the_record(room: &Room, record: &Record) -> Result<(), QueueError> {
+    let is_known = room.store.snapshot(&room.keys, &room.context(), i64::MAX).await?.is_some();
+    if is_known {
         return Ok(());
-    };
-    // Half a second of overlap: two gateways' scripts may share a millisecond, and noting someone twice is harmless.
-    *left_since_ms = snapshot.left_until_ms - 500;
-    room.note_left(snapshot.left);
-    let view = RoomView {
-        measured_per_second: meter.observe(&snapshot.counts),
-        counts: snapshot.counts,
-        ranks: snapshot.ranks,
-    };
-    room.seen.send_replace(Some(Seen { view: Arc::new(view), at: begun }));
+    }
+    let away = |error: crate::store::record::RecordError| QueueError::StoreAway(error.to_string());
+    room.read_settings(record).await.map_err(away)?;
+    if let Some(known) = record.last_known(room.concert).await.map_err(away)? {
+        room.note_seen(Seen { position: known.position, epoch: known.epoch, changes: 0 });
+    }
     Ok(())
 }
 

@@ -2,13 +2,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
+pub mod model;
 pub mod server;
 
 use std::time::Duration;
 
 use common::ids::{ConcertId, UserId};
-use gateway::domain::{RoomDefaults, Standing};
-use gateway::store::{QueueStore, RoomContext, RoomKeys};
+use gateway::domain::{RoomDefaults, RoomSettings, Standing};
+use gateway::store::{QueueStore, RoomContext, RoomKeys, Turns};
 use lua::{Mode, Redis, RedisSettings};
 
 /// A room that admits ten a second, five at once, twenty inside.
@@ -54,10 +55,10 @@ impl Rig {
     pub fn on(settings: &RedisSettings, defaults: RoomDefaults) -> Self {
         let redis = Redis::new(settings).unwrap();
         Self {
-            store: QueueStore::new(redis.clone(), defaults),
+            store: QueueStore::new(redis.clone()),
             redis,
             keys: RoomKeys::of(ConcertId::generate()),
-            context: RoomContext { now_ms: START_MS, ..RoomContext::default() },
+            context: RoomContext { now_ms: START_MS, ..RoomContext::new(defaults.into()) },
         }
     }
 
@@ -66,8 +67,8 @@ impl Rig {
     }
 
     pub async fn join(&self, users: &[UserId]) -> Vec<Standing> {
-        let arrivals = self.store.join(&self.keys, self.context, users).await.unwrap();
-        arrivals.into_iter().map(|arrival| arrival.standing).collect()
+        let arrivals = self.store.join(&self.keys, &self.context, users).await.unwrap();
+        arrivals.people.into_iter().map(|arrival| arrival.standing.unwrap()).collect()
     }
 
     pub async fn join_one(&self, user: UserId) -> Standing {
@@ -76,19 +77,54 @@ impl Rig {
 
     /// A poll of someone who has nothing that could put them back.
     pub async fn poll(&self, user: UserId) -> Standing {
-        self.store.poll(&self.keys, self.context, &[(user, 0, 0)]).await.unwrap()[0].standing
+        self.poll_with(user, 0, 0).await.unwrap()
     }
 
+    /// A poll with a ticket; `None` while the room is being rebuilt.
+    pub async fn poll_with(&self, user: UserId, position: u32, epoch: u32) -> Option<Standing> {
+        self.store.poll(&self.keys, &self.context, &[(user, position, epoch)]).await.unwrap().people[0].standing
+    }
+
+    /// How many were offered their turn and how many set aside.
     pub async fn admit(&self) -> (u32, u32) {
-        self.store.admit(&self.keys, self.context, DEFAULTS.admit_per_second).await.unwrap()
+        let Turns { offered, aside } = self.store.admit(&self.keys, &self.context, 0).await.unwrap();
+        (offered, aside)
     }
 
     pub async fn leave(&self, user: UserId) -> bool {
-        self.store.leave(&self.keys, self.context, user).await.unwrap()
+        self.store.leave(&self.keys, &self.context, user, false).await.unwrap()
     }
 
-    pub async fn set(&self, field: &str, value: &str) {
-        let command = redis::cmd("HSET").arg(&self.keys.all()[0]).arg(field).arg(value).to_owned();
+    pub async fn note_present(&self, seen: &[(UserId, u32)]) -> u32 {
+        self.store.note_present(&self.keys, &self.context, seen).await.unwrap()
+    }
+
+    /// Changes the settings, as an operator does: the next call brings them to the room.
+    pub fn configure(&mut self, change: impl FnOnce(&mut RoomSettings)) {
+        let mut settings = RoomSettings::clone(&self.context.settings);
+        change(&mut settings);
+        settings.version += 1;
+        self.context.settings = settings.into();
+    }
+
+    /// Whether a pass is a live admission.
+    pub async fn lease(&self, user: UserId, pass: common::tokens::PassId) -> gateway::store::LeaseCheck {
+        self.store.lease(&self.keys, &self.context, user, pass).await.unwrap()
+    }
+
+    /// Polls with tickets, all of which put their bearers somewhere: at which positions, in which life of the room.
+    pub async fn put_back(&self, tickets: &[(UserId, u32, u32)]) -> Vec<(u32, u32)> {
+        let arrivals = self.store.poll(&self.keys, &self.context, tickets).await.unwrap();
+        arrivals.people.into_iter().map(|arrival| (position(arrival.standing.unwrap()), arrival.epoch)).collect()
+    }
+
+    /// Writes fields of the room, as nothing but a fault does.
+    pub async fn set(&self, fields: &[(&str, &str)]) {
+        let mut command = redis::cmd("HSET");
+        command.arg(&self.keys.all()[0]);
+        for (field, value) in fields {
+            command.arg(field).arg(value);
+        }
         self.redis.run::<()>(command).await.unwrap();
     }
 
@@ -99,7 +135,7 @@ impl Rig {
     }
 
     pub async fn counts(&self) -> gateway::domain::RoomCounts {
-        self.store.snapshot(&self.keys, self.context, 0).await.unwrap().unwrap().counts
+        self.store.snapshot(&self.keys, &self.context, 0).await.unwrap().unwrap().counts
     }
 }
 

@@ -100,6 +100,7 @@ impl Site {
             cookies: SetCookie::for_site("http://localhost"),
             core_api_urls: cores.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
             redis,
+            record: None,
             sessions: Arc::new(SessionKeys::new(&["a-session-secret-of-sufficient-length"]).unwrap()),
             tickets: Arc::new(TicketKeys::new(&["a-ticket-secret-of-sufficient-length!"]).unwrap()),
             passes: Arc::new(PassSigner::new(&[generate_pass_key().unwrap().0]).unwrap()),
