@@ -11,22 +11,26 @@ pub struct HoldScripts {
     pub keep: Script,
     /// Takes locks away where they still are the ones meant.
     pub release: Script,
+    /// Ends the admission of someone who has paid for everything.
+    pub paid: Script,
 }
 
 impl Default for HoldScripts {
     fn default() -> Self {
         Self {
-            // Leases, passes, fence; then a key per seat.
-            hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 3),
-            keep: Script::new("holds/keep", include_str!("../holds/keep.lua"), 0),
+            // Leases, passes, fence, room; then a key per seat.
+            hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 4),
+            // Leases; then a key per seat.
+            keep: Script::new("holds/keep", include_str!("../holds/keep.lua"), 1),
             release: Script::new("holds/release", include_str!("../holds/release.lua"), 0),
+            paid: Script::new("holds/paid", include_str!("../holds/paid.lua"), 6),
         }
     }
 }
 
 impl HoldScripts {
     /// All of them.
-    pub fn all(&self) -> [&Script; 3] {
-        [&self.hold, &self.keep, &self.release]
+    pub fn all(&self) -> [&Script; 4] {
+        [&self.hold, &self.keep, &self.release, &self.paid]
     }
 }

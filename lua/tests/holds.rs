@@ -8,6 +8,8 @@ use lua::holds::HoldScripts;
 use lua::{Mode, Redis, RedisSettings};
 
 const LIFE_MS: u64 = 60_000;
+/// For how long what is held may be paid for.
+const PAYABLE_MS: u64 = 50_000;
 /// The time that tests tell the scripts, where it matters.
 const NOW_MS: u64 = 1_000_000;
 
@@ -40,6 +42,18 @@ impl Room {
         let (leases, passes) = (self.key("leases"), self.key("passes"));
         let _: i64 = self.command(&["ZADD", &leases, &lease_end_ms.to_string(), user]).await;
         let _: i64 = self.command(&["HSET", &passes, user, pass]).await;
+        let _: i64 = self.command(&["HSET", &self.key("room"), "epoch", "1"]).await;
+    }
+
+    async fn lease_end_ms(&self, user: &str) -> Option<u64> {
+        self.command(&["ZSCORE", &self.key("leases"), user]).await
+    }
+
+    async fn paid(&self, user: &str) -> bool {
+        let call = ["room", "leases", "passes", "caps", "left", "events"]
+            .iter()
+            .fold(self.scripts.paid.call(), |call, part| call.key(&self.key(part)));
+        call.arg(user).arg(NOW_MS).run(&self.redis).await.unwrap()
     }
 
     async fn hold(&self, user: &str, pass: &str, seats: &[&str]) -> (String, i64) {
@@ -48,7 +62,7 @@ impl Room {
 
     async fn hold_at(&self, user: &str, pass: &str, seats: &[&str], now_ms: u64) -> (String, i64) {
         let mut call = self.scripts.hold.call();
-        for name in ["leases", "passes", "fence"].iter().chain(seats) {
+        for name in ["leases", "passes", "fence", "room"].iter().chain(seats) {
             call = call.key(&self.key(name));
         }
         call.arg(user).arg(pass).arg(LIFE_MS).arg(now_ms).run(&self.redis).await.unwrap()
@@ -63,7 +77,8 @@ impl Room {
     }
 
     async fn keep(&self, life_ms: u64, locks: &[(&str, &str)]) -> u64 {
-        let mut call = self.scripts.keep.call().arg(life_ms);
+        let (leases, payable_ms) = (self.key("leases"), PAYABLE_MS);
+        let mut call = self.scripts.keep.call().key(&leases).arg(life_ms).arg("u").arg(payable_ms).arg(NOW_MS);
         for (seat, value) in locks {
             call = call.key(&self.key(seat)).arg(*value);
         }
@@ -136,7 +151,43 @@ both!(one_taken_seat_leaves_all_others_free, room, {
     assert_eq!(room.hold("v", "2:1", &["a"]).await, ("held".to_owned(), 2));
 });
 
+both!(who_holds_stays_inside_as_long_as_they_may_pay, room, {
+    room.admit("u", "1:1", NOW_MS + 1).await;
+    room.hold("u", "1:1", &["a"]).await;
+    assert_eq!(room.keep(LIFE_MS, &[("a", "u:1")]).await, 1);
+    assert_eq!(room.lease_end_ms("u").await, Some(NOW_MS + PAYABLE_MS));
+    room.admit("u", "1:1", NOW_MS + 2 * PAYABLE_MS).await;
+    room.keep(LIFE_MS, &[("a", "u:1")]).await;
+    assert_eq!(room.lease_end_ms("u").await, Some(NOW_MS + 2 * PAYABLE_MS), "never shortened");
+    room.admit("u", "1:1", NOW_MS).await;
+    room.keep(LIFE_MS, &[("a", "u:1")]).await;
+    assert_eq!(room.lease_end_ms("u").await, Some(NOW_MS), "what is over stays over");
+});
+
+both!(a_room_that_lost_its_memory_does_not_say_that_nobody_is_admitted, room, {
+    assert_eq!(room.hold("u", "1:1", &["a"]).await, ("unknown".to_owned(), 0), "no such room");
+    room.admit("v", "2:1", NOW_MS + 1).await;
+    assert_eq!(room.hold("u", "1:1", &["a"]).await.0, "not_admitted");
+    let _: i64 = room.command(&["HSET", &room.key("room"), "rebuilding", "1"]).await;
+    assert_eq!(room.hold("u", "1:1", &["a"]).await.0, "unknown");
+    assert_eq!(room.hold("v", "2:1", &["a"]).await.0, "held", "what it knows counts");
+});
+
+both!(paying_for_everything_ends_an_admission_only_where_the_room_is_set_so, room, {
+    room.admit("u", "7:1", NOW_MS + 1).await;
+    assert!(!room.paid("u").await, "no settings");
+    let _: i64 = room.command(&["HSET", &room.key("room"), "settings", r#"{"leaveOnPayment":false}"#]).await;
+    assert!(!room.paid("u").await);
+    let _: i64 = room.command(&["HSET", &room.key("room"), "settings", r#"{"leaveOnPayment":true}"#]).await;
+    assert!(room.paid("u").await);
+    assert_eq!(room.lease_end_ms("u").await, None);
+    assert!(!room.paid("u").await, "once");
+    let events: Vec<(String, Vec<String>)> = room.command(&["XRANGE", &room.key("events"), "-", "+"]).await;
+    assert_eq!(events[0].1.last().map(String::as_str), Some("paid u 7"));
+});
+
 both!(only_a_live_lease_with_this_very_pass_holds, room, {
+    room.admit("w", "9:1", NOW_MS + 1).await;
     assert_eq!(room.hold("u", "1:1", &["a"]).await, ("not_admitted".to_owned(), 0));
     room.admit("u", "1:1", NOW_MS).await;
     assert_eq!(room.hold("u", "1:1", &["a"]).await.0, "not_admitted", "a lease that ends now has ended");

@@ -34,6 +34,7 @@ pub(super) struct ConcertView {
     venue: String,
     total_seats: i64,
     available_seats: i64,
+    held_seats: i64,
     #[serde(serialize_with = "serialize_rfc3339_opt")]
     sale_opens_at: Option<DateTime<Utc>>,
     status: SaleStatus,
@@ -48,6 +49,7 @@ impl ConcertView {
             venue: concert.venue.clone(),
             total_seats: concert.total_seats,
             available_seats: concert.available_seats,
+            held_seats: concert.unsold_seats - concert.available_seats,
             sale_opens_at: concert.sale_opens_at,
             status: concert.status(now),
         }

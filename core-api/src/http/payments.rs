@@ -108,6 +108,11 @@ pub(super) async fn pay(State(state): State<AppState>, signed_in: SignedIn, once
             state.catalogue.seats_changed(lock.concert).await;
         }
         state.reserving.release(&locks).await;
+        let mut concerts: Vec<_> = locks.iter().map(|lock| lock.concert).collect();
+        concerts.dedup();
+        for concert in concerts {
+            state.reserving.leave_after_payment(concert, user).await;
+        }
         Ok(done.answer)
     })
     .await

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::ids::ReservationId;
+use common::ids::{ConcertId, ReservationId, UserId};
 
 use crate::domain::Fault;
 use crate::domain::effect::{Done, EffectError, Record};
@@ -65,7 +65,7 @@ impl Reserving {
     /// The reservations are written: their locks may live as long as they. Where Redis is away now, whoever tries these
     /// seats next is told by `PostgreSQL`.
     async fn keep(&self, hold: &NewHold) {
-        if let Err(fault) = self.holds.keep(hold.order.concert, &locks(hold)).await {
+        if let Err(fault) = self.holds.keep(hold.order.concert, hold.order.user, &locks(hold)).await {
             tracing::warn!(%fault, "seat locks could not be kept; PostgreSQL tells who tries their seats");
         }
     }
@@ -92,6 +92,20 @@ impl Reserving {
                 tracing::warn!(%fault, %unsettled, "what became of a hold is not known; its locks will run out");
                 Err(fault.into())
             }
+        }
+    }
+
+    /// Ends the admission of someone who has just paid, where their room is set so and nothing of theirs is left to be
+    /// paid. What fails here changes nothing about the payment: the admission then ends with its time.
+    pub async fn leave_after_payment(&self, concert: ConcertId, user: UserId) {
+        let left = async {
+            if !self.holds.leaves_on_payment(concert).await? || self.db.has_pending(user, concert).await? {
+                return Ok::<_, Fault>(false);
+            }
+            self.holds.leave_after_payment(concert, user).await
+        };
+        if let Err(fault) = left.await {
+            tracing::warn!(%fault, "an admission was not ended with the payment; it ends with its time");
         }
     }
 

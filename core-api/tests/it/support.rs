@@ -229,6 +229,7 @@ impl World {
     pub(crate) async fn lease(&self, person: &Person, concert: &Concert, id: PassId, end: DateTime<Utc>) {
         let key = |name: &str| format!("wr:v1:{{{}}}:{name}", concert.id);
         let (user, end) = (person.id.compact(), end.timestamp_millis().to_string());
+        self.redis(&["HSET", &key("room"), "epoch", "1"]).await;
         self.redis(&["ZADD", &key("leases"), &end, &user]).await;
         self.redis(&["HSET", &key("passes"), &user, &id.to_string()]).await;
     }

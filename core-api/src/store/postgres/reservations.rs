@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use common::ids::{ReservationId, SeatId, UserId};
+use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -94,6 +94,21 @@ impl Db {
             .await?;
             transaction.rollback().await?;
             if rows.is_empty() { Ok(None) } else { held(hold, rows).map(Some) }
+        })
+        .await
+    }
+
+    /// Whether a user holds seats of a concert that can still be paid for.
+    pub async fn has_pending(&self, user: UserId, concert: ConcertId) -> Result<bool, Fault> {
+        within(async {
+            let pending = sqlx::query_scalar!(
+                r#"SELECT EXISTS (
+                       SELECT FROM reservations WHERE user_id = $1 AND concert_id = $2 AND status = 'pending'
+                          AND payment_deadline > (SELECT now_utc())) AS "pending!""#,
+                user.as_uuid(),
+                concert.as_uuid()
+            );
+            Ok::<_, Fault>(pending.fetch_one(&self.pool).await?)
         })
         .await
     }

@@ -33,12 +33,14 @@ pub struct Holds {
     redis: Redis,
     scripts: Arc<HoldScripts>,
     lock_life: Duration,
+    payable_for: Duration,
 }
 
 impl Holds {
-    /// Prepares the connection; locks that nobody releases end after `lock_life`.
-    pub fn new(settings: &RedisSettings, lock_life: Duration) -> Result<Self, Fault> {
-        Ok(Self { redis: Redis::new(settings)?, scripts: Arc::default(), lock_life })
+    /// Prepares the connection; what is held can be paid for `payable_for`, and locks that nobody releases end after
+    /// `lock_life`.
+    pub fn new(settings: &RedisSettings, payable_for: Duration, lock_life: Duration) -> Result<Self, Fault> {
+        Ok(Self { redis: Redis::new(settings)?, scripts: Arc::default(), lock_life, payable_for })
     }
 
     /// Whether Redis answers.
@@ -54,12 +56,13 @@ impl Holds {
             .scripts
             .hold
             .call()
-            .key(&keys::leases(concert))
-            .key(&keys::passes(concert))
+            .key(&keys::room(concert, "leases"))
+            .key(&keys::room(concert, "passes"))
             .key(&keys::fence(concert))
+            .key(&keys::room(concert, "room"))
             .arg(order.user.compact())
             .arg(order.pass.to_string())
-            .arg(u64::try_from(self.lock_life.min(UNWRITTEN_LIFE).as_millis()).unwrap_or(u64::MAX))
+            .arg(millis(self.lock_life.min(UNWRITTEN_LIFE)))
             .arg(0_u8);
         for seat in &order.seats {
             call = call.key(&keys::seat(concert, seat.id));
@@ -69,19 +72,49 @@ impl Holds {
             "held" => Ok(HoldOutcome::Held(number)),
             "taken" => Ok(HoldOutcome::Taken),
             "not_admitted" => Ok(HoldOutcome::NotAdmitted),
+            "unknown" => Err(Fault::Unavailable("the waiting room is being rebuilt".to_owned())),
             other => Err(Fault::Internal(format!("holds/hold answered {other}"))),
         }
     }
 
-    /// Gives locks their whole life, once their reservations are written; how many still were theirs. All are of one
-    /// concert. One that is lost costs whoever tries the seat next a look into `PostgreSQL`, which decides.
-    pub async fn keep(&self, concert: ConcertId, locks: &[SeatLock]) -> Result<u64, Fault> {
-        let life_ms = u64::try_from(self.lock_life.as_millis()).unwrap_or(u64::MAX);
-        let mut call = self.scripts.keep.call().arg(life_ms);
+    /// Gives a user's locks their whole life, once their reservations are written, and keeps their admission as long as
+    /// they may pay; how many locks still were theirs. All are of one concert. One that is lost costs whoever tries the seat next a look into `PostgreSQL`, which decides.
+    pub async fn keep(&self, concert: ConcertId, user: UserId, locks: &[SeatLock]) -> Result<u64, Fault> {
+        let mut call = self
+            .scripts
+            .keep
+            .call()
+            .key(&keys::room(concert, "leases"))
+            .arg(millis(self.lock_life))
+            .arg(user.compact())
+            .arg(millis(self.payable_for))
+            .arg(0_u8);
         for lock in locks {
             call = call.key(&keys::seat(concert, lock.seat)).arg(value(lock.user, lock.fence));
         }
         Ok(call.run(&self.redis).await?)
+    }
+
+    /// Whether the concert's room is set to end an admission once its owner has paid for everything.
+    pub async fn leaves_on_payment(&self, concert: ConcertId) -> Result<bool, Fault> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Settings {
+            #[serde(default)]
+            leave_on_payment: bool,
+        }
+        let command = redis::cmd("HGET").arg(keys::room(concert, "room")).arg("settings").to_owned();
+        let settings: Option<String> = self.redis.run(command).await?;
+        let settings = settings.and_then(|text| serde_json::from_str::<Settings>(&text).ok());
+        Ok(settings.is_some_and(|settings| settings.leave_on_payment))
+    }
+
+    /// Ends the admission of someone who has paid for everything they held, where the room is set so.
+    pub async fn leave_after_payment(&self, concert: ConcertId, user: UserId) -> Result<bool, Fault> {
+        let call = ["room", "leases", "passes", "caps", "left", "events"]
+            .iter()
+            .fold(self.scripts.paid.call(), |call, part| call.key(&keys::room(concert, part)));
+        Ok(call.arg(user.compact()).arg(0_u8).run(&self.redis).await?)
     }
 
     /// Releases locks, each only where it still is the very one; how many were. Locks of several concerts go in one
@@ -101,6 +134,10 @@ impl Holds {
         }
         Ok(released)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A lock's value, as `holds/hold.lua` writes it.

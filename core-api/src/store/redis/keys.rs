@@ -3,14 +3,9 @@
 
 use common::ids::{ConcertId, SeatId};
 
-/// The waiting room's leases: user → end of the lease in ms. Only read here; the gateway keeps it.
-pub(super) fn leases(concert: ConcertId) -> String {
-    format!("wr:v1:{{{concert}}}:leases")
-}
-
-/// The waiting room's passes: user → which admission is theirs. Only read here; the gateway keeps it.
-pub(super) fn passes(concert: ConcertId) -> String {
-    format!("wr:v1:{{{concert}}}:passes")
+/// A part of the concert's waiting room, which the gateway keeps: `room`, `leases`, `passes` …, see `lua/queue/room.lua`.
+pub(super) fn room(concert: ConcertId, part: &str) -> String {
+    format!("wr:v1:{{{concert}}}:{part}")
 }
 
 /// The counter of a concert's fence numbers.
