@@ -91,6 +91,8 @@ codes! {
         "판매가 종료되었습니다." "Sales for this concert are closed.";
     NotOnSale CONFLICT "not_on_sale" "Not on sale yet"
         "아직 판매가 시작되지 않았습니다." "Sales for this concert have not opened yet.";
+    SettingsChanged CONFLICT "settings_changed" "Settings changed meanwhile"
+        "그 사이에 설정이 변경되었습니다. 다시 조회한 뒤 시도해 주세요." "Somebody else has changed these settings meanwhile. Read them again first.";
     SoldOut GONE "sold_out" "Sold out"
         "매진되었습니다." "This concert is sold out.";
     ReservationExpired GONE "reservation_expired" "Reservation expired"
@@ -109,6 +111,8 @@ codes! {
         "요청 헤더가 너무 큽니다." "The request's headers are too large.";
     Internal INTERNAL_SERVER_ERROR "internal_error" "Internal error"
         "처리 중 오류가 발생했습니다." "Something went wrong on our side.";
+    RecordNotConfigured NOT_IMPLEMENTED "record_not_configured" "No record configured"
+        "기록용 데이터베이스가 설정되지 않았습니다." "This needs the database of the record, and none is configured.";
     Unhealthy INTERNAL_SERVER_ERROR "unhealthy" "Unhealthy"
         "의존 서비스에 연결할 수 없습니다." "A service this one depends on can't be reached.";
     ServiceUnavailable SERVICE_UNAVAILABLE "service_unavailable" "Service unavailable"
@@ -164,6 +168,14 @@ impl Problem {
     ) -> Self {
         self.sentence = Some(Text::new(ko, en));
         self
+    }
+
+    /// 400 `invalid_request`, told with a sentence that says what is wrong.
+    pub fn invalid(
+        ko: impl Into<std::borrow::Cow<'static, str>>,
+        en: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self::new(ErrorCode::InvalidRequest).saying(ko, en)
     }
 
     /// Says when to come back. 429 and 503 say "in a second" where nothing better is known.

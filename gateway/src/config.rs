@@ -93,6 +93,18 @@ const MAX_IN_FLIGHT: Setting = Setting {
     unit: "requests",
     meaning: "Requests under way at once, of which half may be core-api's; more are answered 503 `overloaded`.",
 };
+const MAX_STREAMS: Setting = Setting {
+    name: "GATEWAY_MAX_STREAMS",
+    default: Some("20000"),
+    unit: "streams",
+    meaning: "Event streams open at once; more are answered 503 `overloaded`, and their clients poll.",
+};
+const MAX_CONNECTIONS: Setting = Setting {
+    name: "GATEWAY_MAX_CONNECTIONS",
+    default: Some("32000"),
+    unit: "connections",
+    meaning: "Connections open at once; further ones wait to be accepted.",
+};
 
 /// All of them, in the order in which README shows them.
 pub const SETTINGS: &[Setting] = &[
@@ -114,6 +126,8 @@ pub const SETTINGS: &[Setting] = &[
     SESSION_SECONDS,
     CLAIM_SECONDS,
     MAX_IN_FLIGHT,
+    MAX_STREAMS,
+    MAX_CONNECTIONS,
     telemetry::LOG_FORMAT,
     telemetry::RUST_LOG,
 ];
@@ -143,6 +157,10 @@ pub struct Config {
     pub room: RoomDefaults,
     /// Requests under way at once.
     pub max_in_flight: usize,
+    /// Event streams open at once.
+    pub max_streams: usize,
+    /// Connections open at once.
+    pub max_connections: usize,
 }
 
 impl Config {
@@ -166,6 +184,8 @@ impl Config {
         let trusted_proxies = networks(reader);
         let room = room(reader);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
+        let max_streams = reader.number(&MAX_STREAMS, 0..=1_000_000);
+        let max_connections = reader.number(&MAX_CONNECTIONS, 1..=1_000_000);
         Some(Self {
             listen: listen?,
             cookies,
@@ -178,6 +198,8 @@ impl Config {
             trusted_proxies: trusted_proxies?,
             room: room?,
             max_in_flight: max_in_flight?,
+            max_streams: max_streams?,
+            max_connections: max_connections?,
         })
     }
 }

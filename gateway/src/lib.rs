@@ -32,5 +32,5 @@ pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Life
         owner: uuid::Uuid::new_v4().to_string().into(),
     };
     let rooms = worker::Rooms::new(store, config.room.into(), tools, core.clone(), lifecycle.clone());
-    Ok(AppState::new(config, clock, rooms, core))
+    Ok(AppState::new(config, clock, rooms, core, lifecycle.clone()))
 }

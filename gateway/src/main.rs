@@ -55,10 +55,11 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn serve() -> anyhow::Result<ExitCode> {
     let config = Config::read(Reader::from_env())?;
     let listen = config.listen;
+    let limits = ServeLimits { max_connections: config.max_connections, ..ServeLimits::default() };
     let lifecycle = Lifecycle::default();
     let app = gateway::app(gateway::state(config, Arc::new(SystemClock), &lifecycle)?);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
     tracing::info!(%listen, "gateway is serving");
-    let orderly = lifecycle.serve(listener, app, ServeLimits::default()).await;
+    let orderly = lifecycle.serve(listener, app, limits).await;
     Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -37,3 +37,28 @@ where
         Ok(Self { user: session.user, role: session.role })
     }
 }
+
+/// The signed-in administrator of a request; refuses with 401 where nobody is signed in, with 403 where it is no
+/// administrator.
+#[derive(Debug, Clone, Copy)]
+pub struct Administrator {
+    /// Who it is.
+    pub user: UserId,
+}
+
+impl<S> FromRequestParts<S> for Administrator
+where
+    Arc<SessionKeys>: FromRef<S>,
+    SharedClock: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let signed_in = SignedIn::from_request_parts(parts, state).await?;
+        match signed_in.role {
+            Role::Admin => Ok(Self { user: signed_in.user }),
+            Role::User => Err(ErrorCode::Forbidden.into()),
+        }
+    }
+}

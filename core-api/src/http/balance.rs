@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use common::clock::serialize_rfc3339;
-use common::http::{JsonBytes, Query, SignedIn};
+use common::http::{CursorPage, CursorQuery, JsonBytes, Query, SignedIn};
 use common::ids::ReservationId;
 use common::money::Money;
 use common::problem::{ErrorCode, Problem};
@@ -14,7 +14,6 @@ use serde_json::value::RawValue;
 
 use super::errors::invalid;
 use super::idempotency::Once;
-use super::page::{CursorPage, CursorQuery};
 use crate::domain::effect::{Answer, Record};
 use crate::domain::ledger::Entry;
 use crate::state::AppState;

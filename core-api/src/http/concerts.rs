@@ -4,13 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::clock::serialize_rfc3339_opt;
-use common::http::{PathId, Query};
+use common::http::{PathId, Query, page_limit};
 use common::ids::ConcertId;
 use common::problem::{ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::errors::invalid;
-use super::page::limit;
 use crate::domain::catalogue::{Concert, ConcertFilter, SaleStatus};
 use crate::state::AppState;
 
@@ -75,7 +74,7 @@ pub(super) async fn list(
     State(state): State<AppState>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<ConcertPage>, Problem> {
-    let (page, limit) = (page(query.page)?, limit(query.limit)?);
+    let (page, limit) = (page(query.page)?, page_limit(query.limit)?);
     let filter = ConcertFilter {
         available: query.available.unwrap_or(false),
         from: query.from.as_deref().map(day).transpose()?,

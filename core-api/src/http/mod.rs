@@ -7,7 +7,6 @@ mod errors;
 mod health;
 mod idempotency;
 mod limits;
-mod page;
 mod payments;
 mod queue_pass;
 mod reservations;

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{JsonBytes, PathId, Query, SignedIn, Slot};
+use common::http::{CursorPage, CursorQuery, JsonBytes, PathId, Query, SignedIn, Slot};
 use common::ids::{ConcertId, ReservationId, SeatId};
 use common::language::Language;
 use common::money::Money;
@@ -16,7 +16,6 @@ use serde_json::json;
 
 use super::errors::invalid;
 use super::idempotency::Once;
-use super::page::{CursorPage, CursorQuery};
 use super::payments::all_distinct;
 use super::queue_pass::Admitted;
 use crate::domain::catalogue::SaleStatus;

@@ -359,6 +359,6 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
 
 /// A ticket of some waiting room.
 pub(crate) fn ticket(user: UserId, concert: ConcertId) -> String {
-    let ticket = common::tokens::Ticket { user, concert, position: 9, epoch: 1, issued_at: 1, ahead: 3 };
+    let ticket = common::tokens::Ticket { user, concert, position: 9, epoch: 1, issued_at: 1, ahead: Some(3) };
     TicketKeys::new(&["a-ticket-secret-that-core-api-never-has"]).unwrap().sign(&ticket)
 }

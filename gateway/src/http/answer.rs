@@ -98,6 +98,18 @@ impl QueueInfo {
 }
 
 impl QueueAnswer {
+    /// How soon to ask again.
+    pub(super) fn poll_after_ms(&self) -> u64 {
+        self.queue_info.poll_after_ms
+    }
+
+    /// What it says, in a few characters: two answers with the same summary tell nothing new.
+    pub(super) fn summary(&self) -> String {
+        let QueueInfo { position, ahead, drawn, .. } = &self.queue_info;
+        let end = self.admission.as_ref().map_or(0, |admission| admission.expires_at.timestamp());
+        format!("{}-{position}-{ahead}-{end}{}", self.status, if drawn.is_some() { "-undrawn" } else { "" })
+    }
+
     /// The answer with the cookie that hands over its token. Never cached: it is one person's, at one moment.
     pub(super) fn with_cookie(self, state: &AppState) -> Response {
         let cookie = state.config.cookies.queue_token(&self.token);

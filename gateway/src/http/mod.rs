@@ -1,8 +1,10 @@
 //! The gateway's HTTP edge.
 
+mod admin;
 mod answer;
 mod client_address;
 mod errors;
+mod events;
 mod frontier;
 mod guard;
 mod health;
@@ -32,16 +34,19 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// What the gateway answers itself. Everything else is core-api's.
 pub fn endpoints() -> Vec<Endpoint<AppState>> {
-    vec![
+    let mut endpoints = vec![
         endpoint(Method::GET, "/health", get(health::health)),
         endpoint(Method::GET, "/health/live", get(health::live)),
         endpoint(Method::GET, "/health/ready", get(health::ready)),
         endpoint(Method::POST, "/queue/token", post(queue::join)),
         endpoint(Method::DELETE, "/queue/token", delete(queue::leave)),
         endpoint(Method::GET, "/queue/status", get(queue::status)),
+        endpoint(Method::GET, "/queue/events", get(events::events)),
         endpoint(Method::GET, "/queue/{concertId}/frontier", get(frontier::frontier)),
         endpoint(Method::GET, "/.well-known/jwks.json", get(jwks::jwks)),
-    ]
+    ];
+    endpoints.extend(admin::endpoints());
+    endpoints
 }
 
 /// The whole gateway as a service.
@@ -66,7 +71,7 @@ async fn elsewhere(
     request: Request,
 ) -> Result<Response, Problem> {
     let path = request.uri().path();
-    if path == "/queue" || path.starts_with("/queue/") {
+    if ["/queue", "/admin/queues"].iter().any(|ours| path == *ours || path.starts_with(&format!("{ours}/"))) {
         return Err(ErrorCode::NotFound.into());
     }
     proxy::proxy(state, peer, request).await

@@ -53,6 +53,13 @@ impl FromRequestParts<AppState> for Presented {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let text = queue_token(&parts.headers).ok_or(ErrorCode::MissingQueueToken)?;
+        Self::from_text(text, state)
+    }
+}
+
+impl Presented {
+    /// Verifies a token; refuses with 401 what is not ours.
+    pub(super) fn from_text(text: String, state: &AppState) -> Result<Self, Problem> {
         let token = if claims_to_be_a_pass(&text) {
             state.config.passes.public_keys().verify(&text).map(QueueToken::Pass)
         } else {

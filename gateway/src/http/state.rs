@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use common::clock::SharedClock;
 use common::http::InFlight;
+use common::lifecycle::Lifecycle;
 use common::tokens::SessionKeys;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::upstream::CoreApi;
@@ -24,14 +26,23 @@ pub struct Shared {
     in_flight: InFlight,
     /// Requests that core-api is at: fewer, so that the queue goes on when core-api does not.
     pub(super) proxied: InFlight,
+    /// Event streams, which outlive their requests.
+    pub(super) streams: InFlight,
+    lifecycle: Lifecycle,
 }
 
 impl AppState {
     /// From the parts that were built.
-    pub fn new(config: Config, clock: SharedClock, rooms: Rooms, core: CoreApi) -> Self {
+    pub fn new(config: Config, clock: SharedClock, rooms: Rooms, core: CoreApi, lifecycle: Lifecycle) -> Self {
         let in_flight = InFlight::at_most(config.max_in_flight);
         let proxied = InFlight::at_most((config.max_in_flight / 2).max(1));
-        Self(Arc::new(Shared { config, clock, rooms, core, in_flight, proxied }))
+        let streams = InFlight::at_most(config.max_streams);
+        Self(Arc::new(Shared { config, clock, rooms, core, in_flight, proxied, streams, lifecycle }))
+    }
+
+    /// Cancelled once the process is asked to stop: streams end then.
+    pub(super) fn draining(&self) -> CancellationToken {
+        self.lifecycle.draining()
     }
 
     pub(super) fn in_flight(&self) -> InFlight {

@@ -9,6 +9,8 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use moka::future::Cache;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::core_api::{Away, CoreApi};
 use crate::domain::{ConcertFacts, QueueError, SaleStatus, Stock};
@@ -17,7 +19,7 @@ use crate::domain::{ConcertFacts, QueueError, SaleStatus, Stock};
 /// moment ago is found.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 const KEPT_AT_MOST: u64 = 10_000;
-const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY: usize = 256 * 1024;
 
 /// The concerts of core-api.
 #[derive(Debug, Clone)]
@@ -59,8 +61,20 @@ impl Concerts {
 
     /// Asks for a concert.
     pub async fn ask(&self, concert: ConcertId) -> Result<Option<ConcertFacts>, Away> {
+        let concert: Option<Concert> = self.get(&format!("/concerts/{concert}")).await?;
+        Ok(concert.map(ConcertFacts::from))
+    }
+
+    /// A page of the list of all concerts.
+    pub async fn list(&self, page: u32, limit: usize) -> Result<ConcertList, Away> {
+        let list: Option<Value> = self.get(&format!("/concerts?page={page}&limit={limit}")).await?;
+        Ok(ConcertList(list.unwrap_or_default()))
+    }
+
+    /// What core-api answers to a GET; `None` for 404.
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Away> {
         let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = format!("/concerts/{concert}").parse().map_err(|error| Away(format!("{error}")))?;
+        *request.uri_mut() = path.parse().map_err(|error| Away(format!("{error}")))?;
         let response = self.core.send(request).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
@@ -69,11 +83,32 @@ impl Concerts {
                     .collect()
                     .await
                     .map_err(|error| Away(error.to_string()))?;
-                let concert: Concert = serde_json::from_slice(&body.to_bytes())
-                    .map_err(|error| Away(format!("a concert in another shape: {error}")))?;
-                Ok(Some(concert.into()))
+                let read = serde_json::from_slice(&body.to_bytes());
+                read.map(Some).map_err(|error| Away(format!("{path} in another shape: {error}")))
             }
-            status => Err(Away(format!("asked for a concert, core-api answered {status}"))),
+            status => Err(Away(format!("asked for {path}, core-api answered {status}"))),
         }
+    }
+}
+
+/// A page of concerts as core-api tells it: `{data: [{id, …}], pagination}`.
+#[derive(Debug)]
+pub struct ConcertList(Value);
+
+impl ConcertList {
+    /// Which concerts are on the page; an entry without a readable id ends the list.
+    pub fn ids(&self) -> Vec<ConcertId> {
+        let entries = self.0["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        entries.iter().map_while(|entry| entry["id"].as_str()?.parse().ok()).collect()
+    }
+
+    /// Its entries.
+    pub fn entries(&mut self) -> &mut [Value] {
+        self.0["data"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default()
+    }
+
+    /// The page.
+    pub fn into_json(self) -> Value {
+        self.0
     }
 }

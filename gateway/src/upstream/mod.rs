@@ -3,5 +3,5 @@
 mod concerts;
 mod core_api;
 
-pub use concerts::Concerts;
+pub use concerts::{ConcertList, Concerts};
 pub use core_api::{Away, CoreApi};

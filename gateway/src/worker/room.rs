@@ -258,6 +258,16 @@ impl Room {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Takes on settings that are newer than those known, and brings them to the room at once. Where Redis is away now,
+    /// the next tick does.
+    pub async fn bring_settings(&self, settings: &SettingsInForce) {
+        self.take_settings(settings);
+        if let Err(error) = self.store.admit(&self.keys, &self.context(), 0).await {
+            tracing::warn!(concert = %self.concert, %error, "settings are stored, and will reach the room with Redis");
+        }
+        self.wanted.notify_one();
+    }
+
     /// Takes on settings that are newer than those known; the room itself learns of them with the next call.
     pub fn take_settings(&self, settings: &SettingsInForce) {
         let mut known = self.settings.write().unwrap_or_else(PoisonError::into_inner);

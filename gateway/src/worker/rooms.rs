@@ -12,7 +12,7 @@ use super::{batch, tick};
 use crate::domain::{ConcertFacts, QueueError, SettingsInForce};
 use crate::store::QueueStore;
 use crate::store::record::Record;
-use crate::upstream::{Concerts, CoreApi};
+use crate::upstream::{ConcertList, Concerts, CoreApi};
 
 /// More concerts than any seller runs at once; a bound all the same.
 const MAX_ROOMS: usize = 10_000;
@@ -66,6 +66,11 @@ impl Rooms {
         }
         let facts = self.0.concerts.look_up(concert).await?.ok_or(QueueError::NoSuchConcert)?;
         self.open(concert, facts)
+    }
+
+    /// A page of all concerts, as core-api lists them.
+    pub async fn list_concerts(&self, page: u32, limit: usize) -> Result<ConcertList, QueueError> {
+        self.0.concerts.list(page, limit).await.map_err(|away| QueueError::CoreAway(away.0))
     }
 
     /// Whether Redis answers.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 pub mod model;
+pub mod recorded;
 pub mod server;
 
 use std::time::Duration;

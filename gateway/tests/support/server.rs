@@ -94,8 +94,20 @@ impl Site {
         Self::start_before(room, super::redis_settings(), core, &[address]).await
     }
 
+    /// A gateway whose rooms are recorded, before this Redis. The database has to outlive it.
+    pub async fn start_recorded(room: RoomDefaults, redis: RedisSettings, database_url: &str) -> Self {
+        let (core, address) = start_core().await;
+        let mut config = Self::config(room, redis, &[address]);
+        config.record = Some(gateway::RecordSettings::new(database_url, 4));
+        Self::start_with(config, core).await
+    }
+
     pub async fn start_before(room: RoomDefaults, redis: RedisSettings, core: Arc<Core>, cores: &[SocketAddr]) -> Self {
-        let config = Config {
+        Self::start_with(Self::config(room, redis, cores), core).await
+    }
+
+    pub fn config(room: RoomDefaults, redis: RedisSettings, cores: &[SocketAddr]) -> Config {
+        Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             cookies: SetCookie::for_site("http://localhost"),
             core_api_urls: cores.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
@@ -107,8 +119,9 @@ impl Site {
             trusted_proxies: Arc::new(["127.0.0.0/8".parse().unwrap()]),
             room,
             max_in_flight: 1_000,
-        };
-        Self::start_with(config, core).await
+            max_streams: 100,
+            max_connections: 10_000,
+        }
     }
 
     pub async fn start_with(config: Config, core: Arc<Core>) -> Self {
@@ -120,10 +133,14 @@ impl Site {
     }
 
     pub fn session_of(&self, user: UserId) -> String {
+        self.session_as(user, Role::User)
+    }
+
+    pub fn session_as(&self, user: UserId, role: Role) -> String {
         let issued_at = self.clock.now();
         self.config.sessions.sign(&Session {
             user,
-            role: Role::User,
+            role,
             issued_at,
             expires_at: issued_at + TimeDelta::hours(1),
         })
@@ -136,6 +153,13 @@ impl Site {
 
     pub async fn status(&self, token: &str) -> Answer {
         Answer::of(self.http.get(format!("{}/queue/status", self.url)).header("x-queue-token", token)).await
+    }
+
+    /// Asks as an administrator.
+    pub async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let session = self.session_as(UserId::generate(), Role::Admin);
+        let request = self.http.request(method, format!("{}/admin/queues/{path}", self.url)).bearer_auth(session);
+        Answer::of(if let Some(body) = body { request.json(&body) } else { request }).await
     }
 
     pub async fn leave(&self, token: &str) -> Answer {

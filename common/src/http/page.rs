@@ -1,25 +1,24 @@
 //! Pages of lists: `limit`, and where to go on.
 
-use common::problem::Problem;
 use serde::{Deserialize, Serialize};
 
-use super::errors::invalid;
+use crate::problem::Problem;
 
 const DEFAULT_LIMIT: u16 = 20;
 const MAX_LIMIT: u16 = 100;
 
 /// The query of a list that is read by cursor.
 #[derive(Debug, Deserialize)]
-pub(super) struct CursorQuery {
+pub struct CursorQuery {
     limit: Option<u16>,
     cursor: Option<String>,
 }
 
 impl CursorQuery {
     /// How many entries, and behind which one.
-    pub(super) fn read<C: std::str::FromStr>(&self) -> Result<(usize, Option<C>), Problem> {
+    pub fn read<C: std::str::FromStr>(&self) -> Result<(usize, Option<C>), Problem> {
         let cursor = self.cursor.as_deref().map(str::parse).transpose();
-        let cursor = cursor.map_err(|_| invalid("cursor가 올바르지 않습니다.", "The cursor is none of ours."))?;
+        let cursor = cursor.map_err(|_| Problem::invalid("cursor가 올바르지 않습니다.", "The cursor is none of ours."))?;
         Ok((limit(self.limit)?, cursor))
     }
 }
@@ -27,14 +26,14 @@ impl CursorQuery {
 /// One page and where the next begins.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CursorPage<T> {
+pub struct CursorPage<T> {
     data: Vec<T>,
     next_cursor: Option<String>,
 }
 
 impl<T> CursorPage<T> {
     /// A page of `limit` entries from a list that was asked for one more, to know whether there are more.
-    pub(super) fn new(mut data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
+    pub fn new(mut data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
         let more = data.len() > limit;
         data.truncate(limit);
         let next_cursor = data.last().filter(|_| more).map(cursor);
@@ -43,12 +42,12 @@ impl<T> CursorPage<T> {
 }
 
 /// How many entries a page has: 1–100, 20 where nothing is asked for.
-pub(super) fn limit(asked: Option<u16>) -> Result<usize, Problem> {
+pub fn limit(asked: Option<u16>) -> Result<usize, Problem> {
     let limit = asked.unwrap_or(DEFAULT_LIMIT);
     if (1..=MAX_LIMIT).contains(&limit) {
         Ok(limit.into())
     } else {
-        Err(invalid("limit는 1에서 100 사이여야 합니다.", "limit must lie between 1 and 100."))
+        Err(Problem::invalid("limit는 1에서 100 사이여야 합니다.", "limit must lie between 1 and 100."))
     }
 }
 

@@ -1,0 +1,84 @@
+//! What administrators do beside changing settings, and the list of all they did.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use common::clock::serialize_rfc3339;
+use common::http::{Administrator, CursorPage, CursorQuery, Json as JsonBody, PathId, Query};
+use common::ids::{ConcertId, UserId};
+use common::problem::Problem;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::record;
+use crate::http::state::AppState;
+use crate::store::record::Change;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdmitRequest {
+    count: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct AdmitAnswer {
+    offered: u32,
+}
+
+/// `POST /admin/queues/{concertId}/admit`: gives so many turns beside the rate, to whoever is next; also while paused.
+/// The places inside bound them.
+pub(super) async fn admit(
+    State(state): State<AppState>,
+    admin: Administrator,
+    PathId(concert): PathId<ConcertId>,
+    JsonBody { value: AdmitRequest { count }, .. }: JsonBody<AdmitRequest>,
+) -> Result<Json<AdmitAnswer>, Problem> {
+    if !(1..=1_000).contains(&count) {
+        return Err(Problem::invalid(
+            "count는 1에서 1000 사이여야 합니다.",
+            "count must lie between 1 and 1000.",
+        ));
+    }
+    let record = record(&state)?;
+    let room = state.rooms.room(concert).await?;
+    // Kept before it is done: what is done and not kept could never be told.
+    record.note_action(concert, admin.user, "admit", json!({ "count": count })).await?;
+    let offered = room.admit_now(count).await?;
+    Ok(Json(AdmitAnswer { offered }))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ChangeView {
+    #[serde(skip)]
+    id: i64,
+    #[serde(serialize_with = "serialize_rfc3339")]
+    changed_at: DateTime<Utc>,
+    changed_by: UserId,
+    action: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl From<Change> for ChangeView {
+    fn from(change: Change) -> Self {
+        let Change { id, at, by, action, before, after } = change;
+        Self { id, changed_at: at, changed_by: by, action, before, after }
+    }
+}
+
+/// `GET /admin/queues/{concertId}/changes`: who changed what, the latest first.
+pub(super) async fn changes(
+    State(state): State<AppState>,
+    _: Administrator,
+    PathId(concert): PathId<ConcertId>,
+    Query(query): Query<CursorQuery>,
+) -> Result<Json<CursorPage<ChangeView>>, Problem> {
+    let (limit, cursor) = query.read::<i64>()?;
+    let record = record(&state)?;
+    state.rooms.room(concert).await?;
+    let more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let changes = record.changes(concert, cursor.unwrap_or(0), more).await?;
+    let changes = changes.into_iter().map(ChangeView::from).collect();
+    Ok(Json(CursorPage::new(changes, limit, |change: &ChangeView| change.id.to_string())))
+}

@@ -1,0 +1,152 @@
+//! The wait as a stream of events: what polls would tell, pushed. All streams of a room live from the one view that this
+//! process keeps of it; Redis is asked only where a poll would ask it too, once somebody's turn has come.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use common::language::Language;
+use common::problem::Problem;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::answer::QueueAnswer;
+use super::presented::{Presented, QueueToken};
+use super::state::AppState;
+use super::telling::{Person, standing_of, tell};
+use crate::domain::Standing;
+
+/// A silence this long is broken by a comment, before any proxy in between takes the stream for dead.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The time between two positions at the front of a line; further back it is the time that a poll is told to wait.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// After a failure, or when the stream ended, a client comes back after so long.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How often one inside is looked after: they may have left, or their admission ended.
+const INSIDE: Duration = Duration::from_secs(10);
+
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// `GET /queue/events`: `position` while in line, `admitted` with the pass once it is one's turn, `closed` when there is
+/// nothing more to come; each with the JSON of `GET /queue/status`. An event's id is what it said, so who resumes with
+/// `Last-Event-ID` is told only what is new.
+pub(super) async fn events(
+    State(state): State<AppState>,
+    presented: Presented,
+    language: Language,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let slot = state.streams.enter()?;
+    // A place that can't be told now is told as a poll would: with a status, before the stream begins.
+    let room = state.rooms.room(presented.concert()).await?;
+    room.view().await?;
+    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let wait = Wait {
+        person: Person::bearing(presented.clone()),
+        token: presented.token,
+        state,
+        language,
+        last_id,
+        next: Instant::now(),
+        is_over: false,
+        _slot: slot,
+    };
+    let stream = Sse::new(stream(wait)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
+    let headers =
+        [(CACHE_CONTROL, HeaderValue::from_static("no-store")), (NO_BUFFERING, HeaderValue::from_static("no"))];
+    Ok((headers, stream).into_response())
+}
+
+/// One person's wait.
+struct Wait {
+    state: AppState,
+    person: Person,
+    token: QueueToken,
+    language: Language,
+    /// The id of the last event that they got.
+    last_id: Option<String>,
+    /// When they are told next.
+    next: Instant,
+    is_over: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+fn stream(wait: Wait) -> impl Stream<Item = Result<Event, Infallible>> {
+    unfold(wait, |mut wait| async move {
+        let event = wait.next_event().await?;
+        Some((Ok(event), wait))
+    })
+}
+
+impl Wait {
+    /// The next thing to tell; `None` once the stream is over, as it is when this process stops.
+    async fn next_event(&mut self) -> Option<Event> {
+        let draining = self.state.draining();
+        while !self.is_over {
+            tokio::select! {
+                () = tokio::time::sleep_until(self.next) => {}
+                () = draining.cancelled() => {
+                    self.is_over = true;
+                    // They come back to another gateway, or to this one when it is back.
+                    return Some(Event::default().comment("stopping").retry(RETRY_AFTER));
+                }
+            }
+            match self.look().await {
+                Ok(answer) => {
+                    if let Some(event) = self.event(&answer) {
+                        return Some(event);
+                    }
+                }
+                // Nothing is made up: silence, and another try.
+                Err(problem) => {
+                    tracing::debug!(error = problem.code().as_str(), cause = problem.cause(), "a stream waits");
+                    self.next = Instant::now() + RETRY_AFTER;
+                }
+            }
+        }
+        None
+    }
+
+    async fn look(&mut self) -> Result<QueueAnswer, Problem> {
+        let room = self.state.rooms.room(self.person.concert).await?;
+        let standing = standing_of(&self.state, &room, self.token).await?;
+        let answer = tell(&self.state, &room, &self.person, standing, self.language).await?;
+        self.next = Instant::now()
+            + match standing {
+                // Whoever could be next looks at every new view; who is far back is told as often as they would ask.
+                Standing::Waiting { .. } | Standing::Gathering { .. } => {
+                    Duration::from_millis(answer.poll_after_ms()).mul_f64(0.7).max(SHORTEST)
+                }
+                Standing::Admitted(_) => INSIDE,
+                Standing::Left | Standing::Expired | Standing::SoldOut | Standing::Closed => Duration::ZERO,
+            };
+        Ok(answer)
+    }
+
+    /// What is new in an answer, and the token that goes on from here.
+    fn event(&mut self, answer: &QueueAnswer) -> Option<Event> {
+        let name = match answer.status {
+            "waiting" => "position",
+            "admitted" => "admitted",
+            _ => "closed",
+        };
+        self.is_over = name == "closed";
+        let id = answer.summary();
+        let is_new = self.last_id.as_ref() != Some(&id);
+        self.last_id = Some(id.clone());
+        if let Ok(presented) = Presented::from_text(answer.token.clone(), &self.state) {
+            self.token = presented.token;
+            self.person = Person::bearing(presented);
+        }
+        let data = serde_json::to_string(answer).ok()?;
+        // The end is told even to someone who has heard of it: they came back to ask.
+        (is_new || self.is_over).then(|| Event::default().event(name).id(id).retry(RETRY_AFTER).data(data))
+    }
+}
