@@ -92,7 +92,7 @@ fn below(bound: u32, mut word: impl FnMut() -> u32) -> u32 {
 struct Words {
     key: [u8; 32],
     block: u64,
-    words: [u32; WORDS_PER_BLOCK],
+    current: [u32; WORDS_PER_BLOCK],
     used: usize,
 }
 
@@ -105,14 +105,14 @@ impl Words {
             .chain_update(concert.as_uuid().as_bytes())
             .chain_update(u64::from(entries).to_be_bytes())
             .finalize();
-        Self { key: key.into(), block: 0, words: [0; WORDS_PER_BLOCK], used: WORDS_PER_BLOCK }
+        Self { key: key.into(), block: 0, current: [0; WORDS_PER_BLOCK], used: WORDS_PER_BLOCK }
     }
 
     fn next(&mut self) -> u32 {
         if self.used == WORDS_PER_BLOCK {
             self.refill();
         }
-        let word = self.words[self.used];
+        let word = self.current[self.used];
         self.used += 1;
         word
     }
@@ -122,7 +122,7 @@ impl Words {
         message[..32].copy_from_slice(&self.key);
         message[32..].copy_from_slice(&self.block.to_be_bytes());
         let digest: [u8; 32] = Sha256::digest(message).into();
-        for (word, bytes) in self.words.iter_mut().zip(digest.as_chunks::<4>().0) {
+        for (word, bytes) in self.current.iter_mut().zip(digest.as_chunks::<4>().0) {
             *word = u32::from_be_bytes(*bytes);
         }
         self.block += 1;
