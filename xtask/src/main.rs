@@ -34,6 +34,13 @@ enum Action {
     },
     /// Serve the examples of api-spec.yaml on port 3005
     Mock,
+    /// Check that the draw of a sale was the one announced before it opened
+    #[command(disable_help_flag = true)]
+    VerifyDraw {
+        /// Passed on as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     SqlxPrepare(sqlx_prepare::Options),
 }
 
@@ -42,9 +49,8 @@ fn main() -> ExitCode {
         Action::Up(options) => watchfully(|| up::run(&options)),
         Action::Test(options) => watchfully(|| Ok(test::run(&options))),
         Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
-        Action::Load { arguments } => become_command(
-            cargo().args(["run", "--release", "--quiet", "--package", "loadtests", "--"]).args(arguments),
-        ),
+        Action::Load { arguments } => become_package("loadtests", &arguments),
+        Action::VerifyDraw { arguments } => become_package("verify-draw", &arguments),
         Action::Mock => become_command(&mut Command::new(stack::project_root().join("run-mock-server.sh"))),
     };
     outcome.unwrap_or_else(|error| {
@@ -63,6 +69,11 @@ fn watchfully(command: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
 fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Command::new(program)
+}
+
+/// Puts another package's optimised binary in this one's place.
+fn become_package(package: &str, arguments: &[String]) -> Result<ExitCode> {
+    become_command(cargo().args(["run", "--release", "--quiet", "--package", package, "--"]).args(arguments))
 }
 
 /// Puts another program in this one's place, so that signals and the terminal are its own.
