@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use stack::install::Tool;
 use stack::process::Foreground;
@@ -137,30 +137,14 @@ fn lint_spec() -> Result<Outcome> {
     if let Err(error) = ui::install(&[Tool::Node]) {
         return Ok(Outcome::Skipped(format!("{error:#}")));
     }
-    let folder = target()?.join("redocly");
-    let program = folder.join("node_modules/.bin/redocly");
-    let stamp = folder.join("installed");
-    if std::fs::read_to_string(&stamp).ok().as_deref() != Some(REDOCLY) {
-        std::fs::create_dir_all(&folder)?;
-        ui::say(&format!("  installing {REDOCLY} under {}", folder.display()));
-        let mut npm = Command::new(programs::find("npm").context("npm")?);
-        // Nothing that it needs runs at installation.
-        npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
-            .arg(&folder)
-            .arg(REDOCLY);
-        if !Foreground::start(&mut npm)?.wait()?.success() {
-            return Ok(Outcome::Skipped(format!("npm could not install {REDOCLY} (see above)")));
-        }
-        std::fs::write(&stamp, REDOCLY)?;
-    }
-    let mut lint = Command::new(program);
+    let installed = stack::npm::install("redocly", REDOCLY, &mut |line| ui::say(&format!("  {line}")));
+    let folder = match installed {
+        Ok(folder) => folder,
+        Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
+    };
+    let mut lint = Command::new(folder.join("node_modules/.bin/redocly"));
     lint.args(["lint", "api-spec.yaml"]).env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
     run(&mut lint)
-}
-
-fn target() -> Result<PathBuf> {
-    let profile = stack::profile_dir()?;
-    Ok(profile.parent().context("no target folder")?.to_path_buf())
 }
 
 fn check_scripts() -> Result<Outcome> {

@@ -18,6 +18,7 @@ mod foreground;
 pub mod http;
 pub mod install;
 pub mod nginx;
+pub mod npm;
 pub mod onsale;
 mod onsale_stack;
 pub mod ports;
