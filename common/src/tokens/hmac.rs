@@ -3,6 +3,7 @@
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::{KeyError, MAX_LEN, TokenError, header, key_id, signature_only};
 
@@ -11,6 +12,8 @@ const MIN_SECRET_LEN: usize = 32;
 /// Secrets in order of age: the first signs, all verify.
 pub(super) struct HmacKeys {
     header: Header,
+    /// How the header begins each token that is signed now.
+    prefix: String,
     signing: EncodingKey,
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
@@ -30,12 +33,20 @@ impl HmacKeys {
             }
             verifying.push((id, DecodingKey::from_secret(secret.as_bytes())));
         }
-        Ok(Self {
+        let mut keys = Self {
             header: header(Algorithm::HS256, &key_id(first.as_bytes())),
+            prefix: String::new(),
             signing: EncodingKey::from_secret(first.as_bytes()),
             verifying,
             validation: signature_only(Algorithm::HS256),
-        })
+        };
+        keys.prefix = keys.sign(&json!({})).split_inclusive('.').take(1).collect();
+        Ok(keys)
+    }
+
+    /// Whether a token, verified before, is of the key that signs now.
+    pub(super) fn is_current(&self, token: &str) -> bool {
+        token.starts_with(&self.prefix)
     }
 
     pub(super) fn sign(&self, claims: &impl Serialize) -> String {

@@ -64,6 +64,12 @@ impl TicketKeys {
         })
     }
 
+    /// Whether a ticket, verified before, was signed by the key that signs now. One of an older key is worth replacing:
+    /// that key will be dropped, and a ticket has no end of its own to wait for.
+    pub fn is_current(&self, token: &str) -> bool {
+        self.0.is_current(token)
+    }
+
     /// What a token says, if it is ours. A ticket has no end of its own: a place is kept as long as its room is.
     pub fn verify(&self, token: &str) -> Result<Ticket, TokenError> {
         let claims: Claims = self.0.verify(token)?;
@@ -97,6 +103,22 @@ mod tests {
         let token = keys.sign(&ticket);
         assert!(token.len() <= MAX_LEN, "{}", token.len());
         assert_eq!(keys.verify(&token), Ok(ticket));
+    }
+
+    #[test]
+    fn a_ticket_of_an_older_key_is_good_and_not_current() {
+        let (old, new) = ("an-old-secret-of-sufficient-length-1", "a-new-secret-of-sufficient-length-22");
+        let (user, concert) = (UserId::generate(), ConcertId::generate());
+        let ticket = Ticket { user, concert, position: 7, epoch: 1, issued_at: 1, ahead: 3 };
+        let before = TicketKeys::new(&[old]).unwrap();
+        let token = before.sign(&ticket);
+        assert!(before.is_current(&token));
+        // A newer key that does not sign yet changes nothing.
+        assert!(TicketKeys::new(&[old, new]).unwrap().is_current(&token));
+        let rotated = TicketKeys::new(&[new, old]).unwrap();
+        assert_eq!(rotated.verify(&token), Ok(ticket));
+        assert!(!rotated.is_current(&token));
+        assert!(rotated.is_current(&rotated.sign(&ticket)));
     }
 
     #[test]
