@@ -18,7 +18,7 @@ const ONE_INSIDE: RoomDefaults = RoomDefaults { admit_per_second: 50.0, burst: 5
 const ROWS: &str = "SELECT string_agg(queue_position || ' ' || status, ', ' ORDER BY queue_position) FROM queue WHERE concert_id = $1";
 
 fn hash(token: &str) -> String {
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(token))
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ mod tests {
     fn a_ticket_of_an_older_key_is_good_and_not_current() {
         let (old, new) = ("an-old-secret-of-sufficient-length-1", "a-new-secret-of-sufficient-length-22");
         let (user, concert) = (UserId::generate(), ConcertId::generate());
-        let ticket = Ticket { user, concert, position: 7, epoch: 1, issued_at: 1, ahead: 3 };
+        let ticket = Ticket { user, concert, position: 7, epoch: 1, issued_at: 1, ahead: Some(3) };
         let before = TicketKeys::new(&[old]).unwrap();
         let token = before.sign(&ticket);
         assert!(before.is_current(&token));

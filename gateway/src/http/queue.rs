@@ -74,56 +74,5 @@ pub(super) async fn leave(
         queue_info,
         admission: None,
     };
-    let cookie = state.config.cookies.queue_token(&answer.token);
-    Ok(answer.with_cookie(cookie))
-}
-
-/// A place in line.
-#[derive(Clone, Copy)]
-struct Place {
-    position: u32,
-    epoch: u32,
-    /// How many are before it, never more than was told before.
-    ahead: u32,
-}
-
-fn waiting(
-    state: &AppState,
-    room: &Room,
-    view: &RoomView,
-    person: &Person,
-    Place { position, epoch, ahead }: Place,
-    language: Language,
-) -> QueueAnswer {
-    let pace = Pace::of(view);
-    let (wait, poll_after) = (pace.wait(ahead), pace.poll_after(ahead, rand::random()));
-    if ahead < reach(view.counts.admit_per_second) {
-        let present_for = poll_after + PRESENCE_GRACE;
-        room.note_present(person.user, u32::try_from(present_for.as_millis()).unwrap_or(u32::MAX));
-    }
-    // The ticket they showed still says all there is to say, unless they have come closer, the room began anew, or the
-    // key that signed it is on its way out.
-    let unchanged = person
-        .token
-        .as_ref()
-        .filter(|_| position == person.position && ahead == person.ahead_told)
-        .filter(|token| state.config.tickets.is_current(token));
-    let token = unchanged.cloned().unwrap_or_else(|| {
-        let issued_at = u32::try_from(state.clock.now().timestamp()).unwrap_or(u32::MAX);
-        let (user, concert) = (person.user, person.concert);
-        state.config.tickets.sign(&Ticket { user, concert, position, epoch, issued_at, ahead })
-    });
-    let poll_after_ms = u64::try_from(poll_after.as_millis()).unwrap_or(u64::MAX);
-    let queue_info = QueueInfo::waiting(person.concert, position, ahead, wait, poll_after_ms, language);
-    QueueAnswer { token, status: "waiting", queue_info, admission: None }
-}
-
-fn admitted(state: &AppState, person: &Person, lease: Lease, language: Language) -> QueueAnswer {
-    let pass = Pass { user: person.user, concert: person.concert, id: lease.pass, expires_at: lease.ends_at };
-    QueueAnswer {
-        token: state.config.passes.sign(&pass),
-        status: "admitted",
-        queue_info: QueueInfo::not_waiting(person.concert, lease.pass.position, POLL_AFTER_INSIDE_MS, language),
-        admission: Some(lease.into()),
-    }
+    Ok(answer.clearing_cookie(&state))
 }

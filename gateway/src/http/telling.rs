@@ -119,10 +119,12 @@ fn waiting(
         let present_for = poll_after + PRESENCE_GRACE;
         room.note_present(person.user, u32::try_from(present_for.as_millis()).unwrap_or(u32::MAX));
     }
-    // The ticket they showed still says all there is to say, unless they have come closer or the room began anew.
+    // The ticket they showed still says all there is to say, unless they have come closer, the room began anew, or the
+    // key that signed it is on its way out.
     let unchanged = person.token.as_ref().filter(|_| {
         ticket.position == person.position && ticket.ahead == person.ahead_told && ticket.epoch == person.epoch
     });
+    let unchanged = unchanged.filter(|token| state.config.tickets.is_current(token));
     let token = unchanged.cloned().unwrap_or_else(|| state.config.tickets.sign(&ticket));
     let poll_after_ms = u64::try_from(poll_after.as_millis()).unwrap_or(u64::MAX);
     let outlook = Outlook::of(view, room.facts().stock, ahead);
