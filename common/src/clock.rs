@@ -1,7 +1,8 @@
 //! Time, injected: a test proves expiry by advancing a clock, never by sleeping.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -9,7 +10,12 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 pub trait Clock: Send + Sync + 'static {
     /// Now, in UTC.
     fn now(&self) -> DateTime<Utc>;
+
+    /// How long this process has run: what is measured by it neither jumps nor goes back when somebody sets the clock.
+    fn running_for(&self) -> Duration;
 }
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A clock that can be handed to everyone who needs it.
 pub type SharedClock = Arc<dyn Clock>;
@@ -22,24 +28,35 @@ impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }
+
+    fn running_for(&self) -> Duration {
+        STARTED.elapsed()
+    }
 }
 
 /// A clock that runs with the machine's, moved by what a test has advanced it.
 #[derive(Debug, Default)]
 pub struct ShiftedClock {
     shift_ms: AtomicI64,
+    /// The forward moves alone.
+    forward_ms: AtomicU64,
 }
 
 impl ShiftedClock {
     /// Moves the clock forward, or back when `by` is negative.
     pub fn advance(&self, by: TimeDelta) {
         self.shift_ms.fetch_add(by.num_milliseconds(), Ordering::SeqCst);
+        self.forward_ms.fetch_add(u64::try_from(by.num_milliseconds()).unwrap_or(0), Ordering::SeqCst);
     }
 }
 
 impl Clock for ShiftedClock {
     fn now(&self) -> DateTime<Utc> {
         Utc::now() + TimeDelta::milliseconds(self.shift_ms.load(Ordering::SeqCst))
+    }
+
+    fn running_for(&self) -> Duration {
+        STARTED.elapsed() + Duration::from_millis(self.forward_ms.load(Ordering::SeqCst))
     }
 }
 
@@ -76,6 +93,16 @@ mod tests {
         assert!(clock.now() >= before + TimeDelta::hours(2));
         clock.advance(TimeDelta::hours(-3));
         assert!(clock.now() < before);
+    }
+
+    #[test]
+    fn setting_the_clock_back_does_not_undo_what_has_run() {
+        let clock = ShiftedClock::default();
+        clock.advance(TimeDelta::hours(2));
+        let before = clock.running_for();
+        assert!(before >= Duration::from_hours(2));
+        clock.advance(TimeDelta::hours(-3));
+        assert!(clock.running_for() >= before);
     }
 
     #[test]

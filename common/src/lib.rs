@@ -11,5 +11,6 @@ pub mod language;
 pub mod lifecycle;
 pub mod money;
 pub mod problem;
+pub mod rate_limit;
 pub mod telemetry;
 pub mod tokens;
