@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
 use crate::domain::RoomDefaults;
+use crate::rate_limits::{self, RateLimits};
 
 const LISTEN: Setting = Setting {
     name: "GATEWAY_LISTEN",
@@ -128,6 +129,11 @@ pub const SETTINGS: &[Setting] = &[
     MAX_IN_FLIGHT,
     MAX_STREAMS,
     MAX_CONNECTIONS,
+    rate_limits::JOINS_PER_MINUTE_PER_USER,
+    rate_limits::POLLS_PER_MINUTE_PER_USER,
+    rate_limits::RESERVATIONS_PER_MINUTE_PER_USER,
+    rate_limits::LOGINS_PER_MINUTE_PER_ADDRESS,
+    rate_limits::UNVERIFIED_PER_MINUTE_PER_ADDRESS,
     telemetry::LOG_FORMAT,
     telemetry::RUST_LOG,
 ];
@@ -161,6 +167,8 @@ pub struct Config {
     pub max_streams: usize,
     /// Connections open at once.
     pub max_connections: usize,
+    /// How often what may be done.
+    pub rate_limits: RateLimits,
 }
 
 impl Config {
@@ -186,6 +194,7 @@ impl Config {
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
         let max_streams = reader.number(&MAX_STREAMS, 0..=1_000_000);
         let max_connections = reader.number(&MAX_CONNECTIONS, 1..=1_000_000);
+        let rate_limits = RateLimits::read(reader);
         Some(Self {
             listen: listen?,
             cookies,
@@ -200,6 +209,7 @@ impl Config {
             max_in_flight: max_in_flight?,
             max_streams: max_streams?,
             max_connections: max_connections?,
+            rate_limits: rate_limits?,
         })
     }
 }

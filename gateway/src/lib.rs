@@ -9,6 +9,7 @@
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod rate_limits;
 pub mod secrets;
 pub mod store;
 pub mod upstream;
@@ -21,7 +22,8 @@ use common::lifecycle::Lifecycle;
 pub use config::{Config, RecordSettings};
 pub use http::{AppState, app};
 
-/// Builds what the HTTP edge needs from the configuration. Nothing is connected to yet.
+/// Builds what the HTTP edge needs from the configuration, and gives the tasks it needs to `lifecycle`. Nothing is
+/// connected to yet.
 pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Lifecycle) -> anyhow::Result<AppState> {
     let store = store::QueueStore::new(lua::Redis::new(&config.redis)?);
     let core = upstream::CoreApi::new(&config.core_api_urls)?;
@@ -32,5 +34,7 @@ pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Life
         owner: uuid::Uuid::new_v4().to_string().into(),
     };
     let rooms = worker::Rooms::new(store, config.room.into(), tools, core.clone(), lifecycle.clone());
-    Ok(AppState::new(config, clock, rooms, core, lifecycle.clone()))
+    let state = AppState::new(config, clock, rooms, core, lifecycle.clone());
+    lifecycle.spawn("rate limits", state.forget_the_idle(lifecycle.stopping()));
+    Ok(state)
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::answer::QueueAnswer;
 use super::presented::{Presented, QueueToken};
+use super::rate_limit::Polling;
 use super::state::AppState;
 use super::telling::{Person, standing_of, tell};
 use crate::domain::Standing;
@@ -39,7 +40,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// `Last-Event-ID` is told only what is new.
 pub(super) async fn events(
     State(state): State<AppState>,
-    presented: Presented,
+    Polling(presented): Polling,
     language: Language,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

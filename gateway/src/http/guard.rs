@@ -2,20 +2,21 @@
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use common::http::{SignedIn, queue_token};
+use common::http::queue_token;
 use common::problem::{ErrorCode, Problem};
 use common::tokens::{Pass, claims_to_be_a_pass};
 use http::HeaderMap;
 use std::net::SocketAddr;
 
 use super::proxy;
+use super::rate_limit::Reserving;
 use super::state::AppState;
 
 /// `POST /reservation`: passes on the requests of people whose admission is live. That the pass is of the concert in
 /// the body is core-api's to check, which reads the body; it checks the rest again by itself.
 pub(super) async fn admitted_only(
     State(state): State<AppState>,
-    signed_in: SignedIn,
+    Reserving(signed_in): Reserving,
     peer: ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Problem> {

@@ -12,6 +12,8 @@ mod jwks;
 mod presented;
 mod proxy;
 mod queue;
+mod rate_limit;
+mod sign_in;
 mod state;
 mod telling;
 
@@ -54,6 +56,8 @@ pub fn app(state: AppState) -> Router {
     let in_flight = state.in_flight();
     router(endpoints())
         .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
+        .route("/auth/login", post(sign_in::sign_in).fallback(proxy::proxy))
+        .route("/auth/signup", post(sign_in::sign_in).fallback(proxy::proxy))
         .fallback(elsewhere)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(in_flight, limit_in_flight))

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use common::http::{Json, SignedIn};
+use common::http::Json;
 use common::ids::ConcertId;
 use common::language::Language;
 use common::problem::Problem;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::answer::{POLL_AFTER_END_MS, QueueAnswer, QueueInfo};
 use super::presented::{Presented, QueueToken};
+use super::rate_limit::{Joining, Leaving, Polling};
 use super::state::AppState;
 use super::telling::{Person, standing_of, tell};
 use crate::domain::Standing;
@@ -24,7 +25,7 @@ pub(super) struct JoinRequest {
 /// with it is proof of a place; one that is not theirs or not ours is as good as none.
 pub(super) async fn join(
     State(state): State<AppState>,
-    signed_in: SignedIn,
+    Joining(signed_in): Joining,
     presented: Result<Presented, Problem>,
     language: Language,
     Json { value: JoinRequest { concert_id }, .. }: Json<JoinRequest>,
@@ -50,7 +51,7 @@ pub(super) async fn join(
 /// `GET /queue/status`: where the bearer of a queue token stands now.
 pub(super) async fn status(
     State(state): State<AppState>,
-    presented: Presented,
+    Polling(presented): Polling,
     language: Language,
 ) -> Result<Response, Problem> {
     let room = state.rooms.room(presented.concert()).await?;
@@ -62,7 +63,7 @@ pub(super) async fn status(
 /// `DELETE /queue/token`: leaves the line or ends the admission; the slot is free at once.
 pub(super) async fn leave(
     State(state): State<AppState>,
-    presented: Presented,
+    Leaving(presented): Leaving,
     language: Language,
 ) -> Result<Response, Problem> {
     let room = state.rooms.room(presented.concert()).await?;

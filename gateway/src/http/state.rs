@@ -6,9 +6,11 @@ use axum::extract::FromRef;
 use common::clock::SharedClock;
 use common::http::InFlight;
 use common::lifecycle::Lifecycle;
+use common::rate_limit::forget_regularly;
 use common::tokens::SessionKeys;
 use tokio_util::sync::CancellationToken;
 
+use super::rate_limit::Counts;
 use crate::config::Config;
 use crate::upstream::CoreApi;
 use crate::worker::Rooms;
@@ -23,6 +25,7 @@ pub struct Shared {
     pub(super) clock: SharedClock,
     pub(super) rooms: Rooms,
     pub(super) core: CoreApi,
+    pub(super) counts: Counts,
     in_flight: InFlight,
     /// Requests that core-api is at: fewer, so that the queue goes on when core-api does not.
     pub(super) proxied: InFlight,
@@ -34,15 +37,27 @@ pub struct Shared {
 impl AppState {
     /// From the parts that were built.
     pub fn new(config: Config, clock: SharedClock, rooms: Rooms, core: CoreApi, lifecycle: Lifecycle) -> Self {
+        let counts = Counts::new(&config.rate_limits, &clock);
         let in_flight = InFlight::at_most(config.max_in_flight);
         let proxied = InFlight::at_most((config.max_in_flight / 2).max(1));
         let streams = InFlight::at_most(config.max_streams);
-        Self(Arc::new(Shared { config, clock, rooms, core, in_flight, proxied, streams, lifecycle }))
+        Self(Arc::new(Shared { config, clock, rooms, core, counts, in_flight, proxied, streams, lifecycle }))
     }
 
     /// Cancelled once the process is asked to stop: streams end then.
     pub(super) fn draining(&self) -> CancellationToken {
         self.lifecycle.draining()
+    }
+
+    /// Forgets whom the rate limits need not remember, until `stopping`.
+    pub fn forget_the_idle(&self, stopping: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let counts = self.counts.clone();
+        forget_regularly(move || counts.forget(), stopping)
+    }
+
+    /// How many users and addresses the rate limits remember.
+    pub fn remembered(&self) -> usize {
+        self.counts.remembered()
     }
 
     pub(super) fn in_flight(&self) -> InFlight {

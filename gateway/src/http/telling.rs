@@ -1,5 +1,7 @@
 //! What a person is told of where they stand, whichever way they asked.
 
+use std::time::Duration;
+
 use common::ids::{ConcertId, UserId};
 use common::language::Language;
 use common::problem::Problem;
@@ -115,10 +117,7 @@ fn waiting(
     let wait = if ticket.ahead.is_some() { pace.wait(ahead) } else { pace.wait_for_draw(ahead) };
     // A draw comes to all at once, so nobody is far from it.
     let poll_after = pace.poll_after(if ticket.ahead.is_some() { ahead } else { 0 }, rand::random());
-    if ahead < reach(view.settings.admit_per_second) {
-        let present_for = poll_after + PRESENCE_GRACE;
-        room.note_present(person.user, u32::try_from(present_for.as_millis()).unwrap_or(u32::MAX));
-    }
+    note_present(room, view, person.user, ahead, poll_after);
     // The ticket they showed still says all there is to say, unless they have come closer, the room began anew, or the
     // key that signed it is on its way out.
     let unchanged = person.token.as_ref().filter(|_| {
@@ -132,6 +131,24 @@ fn waiting(
         .with_outlook(outlook);
     let queue_info = if ticket.ahead.is_some() { queue_info } else { queue_info.undrawn() };
     QueueAnswer { token, status: "waiting", queue_info, admission: None }
+}
+
+/// Notes that somebody is there whose poll was refused for `wait`: who asks too often is slowed down, and keeps their
+/// place. What this process does not have at hand is not looked up: a refusal must cost less than an answer.
+pub(super) fn note_refused(state: &AppState, presented: &Presented, wait: Duration) {
+    let QueueToken::Ticket(ticket) = &presented.token else { return };
+    let Some(room) = state.rooms.opened(ticket.concert) else { return };
+    let Some(view) = room.latest_view() else { return };
+    let ahead = view.ahead(ticket.position).min(ticket.ahead.unwrap_or(0));
+    note_present(&room, &view, ticket.user, ahead, Pace::of(&view).poll_after(ahead, 1.0).max(wait));
+}
+
+/// Notes someone near the front as there, until well after they are expected back.
+fn note_present(room: &Room, view: &RoomView, user: UserId, ahead: u32, back_in: Duration) {
+    if ahead < reach(view.settings.admit_per_second) {
+        let present_for = back_in + PRESENCE_GRACE;
+        room.note_present(user, u32::try_from(present_for.as_millis()).unwrap_or(u32::MAX));
+    }
 }
 
 fn admitted(state: &AppState, person: &Person, lease: Lease, language: Language) -> QueueAnswer {

@@ -282,7 +282,8 @@ impl Room {
     pub fn note_present(&self, user: UserId, for_ms: u32) {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         if present.len() < MAX_PRESENT {
-            present.insert(user, for_ms);
+            // Of two devices one may have been told to come back later than the other.
+            present.entry(user).and_modify(|known| *known = for_ms.max(*known)).or_insert(for_ms);
         }
     }
 
@@ -384,5 +385,33 @@ impl Room {
             Ok(Err(_)) => Err(QueueError::StoreAway("the room's task is gone".to_owned())),
             Err(_) => Err(QueueError::StoreAway(format!("no answer within {ANSWER_TIMEOUT:?}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lua::{Redis, RedisSettings};
+
+    use super::*;
+    use crate::domain::RoomDefaults;
+
+    /// A room whose Redis is never asked.
+    fn room() -> Room {
+        let (urls, mode) = (vec!["redis://127.0.0.1:1".to_owned()], lua::Mode::Standalone);
+        let redis = Redis::new(&RedisSettings { urls, mode, call_timeout: Duration::from_secs(1) }).unwrap();
+        let (session, claim) = (Duration::from_mins(1), Duration::from_secs(30));
+        let defaults = RoomDefaults { admit_per_second: 1.0, burst: 1, max_active: 1, session, claim };
+        let facts = ConcertFacts { status: SaleStatus::OnSale, sale_opens_at: None, stock: None };
+        Room::new(ConcertId::generate(), facts, QueueStore::new(redis), defaults.into(), false).0
+    }
+
+    #[tokio::test]
+    async fn of_two_devices_the_one_that_is_expected_later_says_how_long_someone_is_there() {
+        let (room, user) = (room(), UserId::generate());
+        for for_ms in [34_000, 10_500, 12_000] {
+            room.note_present(user, for_ms);
+        }
+        assert_eq!(room.take_present(), [(user, 34_000)]);
+        assert!(room.take_present().is_empty());
     }
 }

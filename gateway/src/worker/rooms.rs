@@ -61,8 +61,8 @@ impl Rooms {
 
     /// The room of a concert that exists.
     pub async fn room(&self, concert: ConcertId) -> Result<Arc<Room>, QueueError> {
-        if let Some(room) = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&concert) {
-            return Ok(Arc::clone(room));
+        if let Some(room) = self.opened(concert) {
+            return Ok(room);
         }
         let facts = self.0.concerts.look_up(concert).await?.ok_or(QueueError::NoSuchConcert)?;
         self.open(concert, facts)
@@ -71,6 +71,11 @@ impl Rooms {
     /// A page of all concerts, as core-api lists them.
     pub async fn list_concerts(&self, page: u32, limit: usize) -> Result<ConcertList, QueueError> {
         self.0.concerts.list(page, limit).await.map_err(|away| QueueError::CoreAway(away.0))
+    }
+
+    /// The room of a concert, if it was asked for before.
+    pub fn opened(&self, concert: ConcertId) -> Option<Arc<Room>> {
+        self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&concert).map(Arc::clone)
     }
 
     /// Whether Redis answers.

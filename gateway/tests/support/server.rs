@@ -15,8 +15,9 @@ use common::http::{ServeLimits, SetCookie, serve};
 use common::ids::{ConcertId, UserId};
 use common::lifecycle::Lifecycle;
 use common::tokens::{PassSigner, Role, Session, SessionKeys, TicketKeys, generate_pass_key};
-use gateway::Config;
 use gateway::domain::RoomDefaults;
+use gateway::rate_limits::RateLimits;
+use gateway::{AppState, Config};
 use http::{HeaderMap, Method, StatusCode};
 use lua::RedisSettings;
 use serde_json::{Value, json};
@@ -84,6 +85,7 @@ pub struct Site {
     pub core: Arc<Core>,
     pub clock: Arc<ShiftedClock>,
     pub config: Config,
+    pub state: AppState,
     pub lifecycle: Lifecycle,
     pub http: reqwest::Client,
 }
@@ -121,15 +123,17 @@ impl Site {
             max_in_flight: 1_000,
             max_streams: 100,
             max_connections: 10_000,
+            // Tests ask faster than people do; those of the limits set their own.
+            rate_limits: RateLimits::OFF,
         }
     }
 
     pub async fn start_with(config: Config, core: Arc<Core>) -> Self {
         let (clock, lifecycle) = (Arc::new(ShiftedClock::default()), Lifecycle::default());
-        let app = gateway::app(gateway::state(config.clone(), clock.clone(), &lifecycle).unwrap());
-        let address = listen(app, &lifecycle).await;
+        let state = gateway::state(config.clone(), clock.clone(), &lifecycle).unwrap();
+        let address = listen(gateway::app(state.clone()), &lifecycle).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url: format!("http://{address}"), address, core, clock, config, lifecycle, http }
+        Self { url: format!("http://{address}"), address, core, clock, config, state, lifecycle, http }
     }
 
     pub fn session_of(&self, user: UserId) -> String {
