@@ -6,9 +6,11 @@ use axum::Router;
 use common::clock::SharedClock;
 use common::http::ServeLimits;
 use common::lifecycle::Lifecycle;
+use common::rate_limit::forget_regularly;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::service::Logins;
 use crate::state::AppState;
 use crate::{http, worker};
 
@@ -25,6 +27,11 @@ impl App {
     /// From its settings. Fails on settings that can't be used; that dependencies are away is no failure.
     pub fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         Ok(Self { state: AppState::new(config, clock, lifecycle)? })
+    }
+
+    /// Its count of tried logins.
+    pub fn logins(&self) -> Logins {
+        self.state.logins.clone()
     }
 
     /// Its routes, with every layer.
@@ -48,6 +55,8 @@ impl App {
         let (reserving, catalogue) = (self.state.reserving.clone(), self.state.catalogue.clone());
         lifecycle.spawn("sweeper", worker::sweep(db.clone(), reserving, catalogue, stopping.clone()));
         lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
-        lifecycle.spawn("key purge", worker::purge_keys(db, stopping));
+        lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
+        let logins = self.logins();
+        lifecycle.spawn("rate limits", forget_regularly(move || logins.forget(), stopping));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use common::config::{Faults, Reader, Setting};
 use common::http::PUBLIC_URL;
+use common::rate_limit::Rate;
 use common::telemetry;
 use common::tokens::{PassKeys, SESSION_SECRET, SessionKeys, read_keys};
 use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
@@ -69,6 +70,14 @@ const HASH_QUEUE: Setting = Setting {
     unit: "logins",
     meaning: "How many logins and signups wait for password hashing at most; further ones get 429.",
 };
+const LOGINS_PER_MINUTE_PER_ACCOUNT: Setting = Setting {
+    name: "LOGINS_PER_MINUTE_PER_ACCOUNT",
+    default: Some("10"),
+    unit: "requests a minute; 0 is no limit",
+    meaning: "How often logging in to one account may be tried; 60 seconds' worth of it at once.",
+};
+/// Of how many seconds the logins may come at once: people mistype in a row.
+const LOGINS_BURST_SECONDS: u32 = 60;
 const MAX_IN_FLIGHT: Setting = Setting {
     name: "CORE_API_MAX_IN_FLIGHT",
     default: Some("2048"),
@@ -92,6 +101,7 @@ pub const SETTINGS: &[Setting] = &[
     HOLD_GRACE_SECONDS,
     SEATS_PER_USER,
     HASH_QUEUE,
+    LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
     telemetry::LOG_FORMAT,
     telemetry::RUST_LOG,
@@ -125,6 +135,8 @@ pub struct Config {
     pub lock_life: Duration,
     /// How many passwords wait to be hashed at most.
     pub hash_queue: usize,
+    /// How often one account may be tried.
+    pub logins_per_account: Rate,
     /// How many requests are served at once at most.
     pub max_in_flight: usize,
 }
@@ -157,6 +169,7 @@ impl Config {
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
+        let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
         let hold_seconds = hold_seconds?;
         Some(Self {
@@ -171,6 +184,7 @@ impl Config {
             hold_rules: HoldRules { hold_seconds, seats_per_user: seats_per_user? },
             lock_life: Duration::from_secs(u64::from(hold_seconds) + u64::from(grace_seconds?)),
             hash_queue: hash_queue?,
+            logins_per_account: logins_per_account?,
             max_in_flight: max_in_flight?,
         })
     }

@@ -12,7 +12,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
-use crate::service::{Catalogue, Passwords, Reserving, Turns};
+use crate::service::{Catalogue, Logins, Passwords, Reserving, Turns};
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
@@ -29,6 +29,7 @@ pub struct Parts {
     pub(crate) passes: Arc<PassKeys>,
     pub(crate) set_cookie: SetCookie,
     pub(crate) passwords: Passwords,
+    pub(crate) logins: Logins,
     pub(crate) db: Db,
     pub(crate) holds: Holds,
     pub(crate) catalogue: Catalogue,
@@ -43,6 +44,7 @@ impl AppState {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
         let holds = Holds::new(&config.redis, Duration::from_secs(config.hold_rules.hold_seconds.into()), config.lock_life)?;
         Ok(Self(Arc::new(Parts {
+            logins: Logins::new(config.logins_per_account, &clock),
             clock,
             lifecycle,
             sessions: Arc::clone(&config.sessions),

@@ -16,7 +16,7 @@ pub type TriedPassword = Text<1, 128>;
 
 /// An email address: one `@` with something on both sides, in lower case, since an email belongs to one account whatever
 /// its case. Only a letter to it could prove more.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
 impl Email {
@@ -49,24 +49,24 @@ impl<'de> Deserialize<'de> for Email {
     }
 }
 
-/// By what a person says who they are.
-#[derive(Debug, Clone)]
+/// By what a person says who they are. Two are equal where they name the same account by the same kind of name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Login {
     /// The account's id.
     Id(UserId),
     /// Its email.
     Email(Email),
     /// Neither: no account has it.
-    Nobody,
+    Nobody(Text<1, 255>),
 }
 
 impl From<&Text<1, 255>> for Login {
     fn from(text: &Text<1, 255>) -> Self {
-        let text = text.as_str().trim();
-        match (text.parse(), Email::parse(text)) {
+        let name = text.as_str().trim();
+        match (name.parse(), Email::parse(name)) {
             (Ok(id), _) => Self::Id(id),
             (_, Ok(email)) => Self::Email(email),
-            _ => Self::Nobody,
+            _ => Self::Nobody(text.clone()),
         }
     }
 }
@@ -116,6 +116,14 @@ mod tests {
         let login = |text: &str| Login::from(&Text::parse(text).unwrap());
         assert!(matches!(login("0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20"), Login::Id(_)));
         assert!(matches!(login("A@b.c"), Login::Email(email) if email.as_str() == "a@b.c"));
-        assert!(matches!(login("' OR 1=1 --"), Login::Nobody));
+        assert!(matches!(login("' OR 1=1 --"), Login::Nobody(_)));
+    }
+
+    #[test]
+    fn a_login_is_the_same_however_it_is_written() {
+        let login = |text: &str| Login::from(&Text::parse(text).unwrap());
+        assert_eq!(login(" A@B.c"), login("a@b.C "));
+        assert_eq!(login("0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20"), login(" 0190D8A4-5A3E-7C3F-9D1E-2B6F8A7C1D20 "));
+        assert_ne!(login("nobody"), login("somebody"));
     }
 }

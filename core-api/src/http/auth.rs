@@ -47,9 +47,12 @@ pub(super) async fn sign_up(State(state): State<AppState>, body: Json<SignUp>) -
     Ok(open_session(&state, user, Role::User))
 }
 
-/// `POST /auth/login`: opens a session. An unknown account and a wrong password answer the same, after the same work.
+/// `POST /auth/login`: opens a session. An unknown account and a wrong password answer the same, after the same work; so
+/// does one that is tried too often, before any.
 pub(super) async fn log_in(State(state): State<AppState>, body: Json<LogIn>) -> Result<Response, Problem> {
-    let account = state.db.account(&Login::from(&body.value.user_id)).await?;
+    let login = Login::from(&body.value.user_id);
+    state.logins.check(&login)?;
+    let account = state.db.account(&login).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = state.passwords.verify(body.value.password.as_str(), hash).await?;
     match account.filter(|_| right) {

@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod faults;
 mod idempotency;
+mod login_limit;
 mod money;
 mod payments;
 mod releases;

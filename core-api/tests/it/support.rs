@@ -13,6 +13,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{Pass, PassId, PassSigner, Role, Session, SessionKeys, TicketKeys, generate_pass_key};
 use core_api::App;
 use core_api::config::Config;
+use core_api::service::Logins;
 use core_api::store::postgres::Db;
 use reqwest::Method;
 use serde_json::Value;
@@ -126,14 +127,19 @@ fn migrate(url: &str) -> anyhow::Result<()> {
 impl World {
     /// Another core-api over the same stores; its address.
     pub(crate) async fn start_another(&self) -> SocketAddr {
+        self.start_and_watch().await.0
+    }
+
+    /// The same, and its count of logins.
+    pub(crate) async fn start_and_watch(&self) -> (SocketAddr, Logins) {
         let lifecycle = Lifecycle::default();
         let clock: Arc<ShiftedClock> = Arc::clone(&self.clock);
         let app = App::new(&self.config, clock, lifecycle.clone()).unwrap();
         let listener = tokio::net::TcpListener::bind(self.config.listen).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (address, logins) = (listener.local_addr().unwrap(), app.logins());
         self.lifecycles.lock().unwrap().push(lifecycle);
         tokio::spawn(app.serve(listener));
-        address
+        (address, logins)
     }
 
     /// A request to be filled in.

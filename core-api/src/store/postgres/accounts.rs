@@ -55,7 +55,7 @@ impl Db {
         let (id, email) = match login {
             Login::Id(id) => (Some(id.as_uuid()), None),
             Login::Email(email) => (None, Some(email.as_str())),
-            Login::Nobody => return Ok(None),
+            Login::Nobody(_) => return Ok(None),
         };
         within(async {
             sqlx::query_as!(
