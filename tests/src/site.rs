@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -30,6 +31,12 @@ impl Answer {
     pub fn ok(self) -> Result<Self> {
         if self.status == StatusCode::OK { Ok(self) } else { bail!("{}: {}", self.status, self.body) }
     }
+}
+
+/// How long to wait before asking again: as long as the answer says, else `usual`.
+fn pause_after(answer: &Result<Answer>, usual: Duration) -> Duration {
+    let told = answer.as_ref().ok().and_then(|answer| answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok());
+    told.map_or(usual, Duration::from_secs)
 }
 
 /// A client with its tokens.
@@ -94,6 +101,7 @@ impl Visitor {
         loop {
             let answer = self.ask(Method::POST, path, Some(body.clone()), &[("idempotency-key", key)]).await;
             let in_progress = |answer: &Answer| answer.body["error"] == "idempotency_in_progress";
+            let pause = pause_after(&answer, Duration::from_millis(200));
             match answer {
                 Ok(answer)
                     if !answer.status.is_server_error() && answer.status.as_u16() != 429 && !in_progress(&answer) =>
@@ -101,7 +109,7 @@ impl Visitor {
                     return Ok(answer);
                 }
                 other if Instant::now() > deadline => bail!("{path} is not served: {other:?}"),
-                _ => tokio::time::sleep(Duration::from_millis(200)).await,
+                _ => tokio::time::sleep(pause).await,
             }
         }
     }
@@ -121,6 +129,7 @@ impl Visitor {
                 None => self.post("/queue/token", json!({ "concertId": concert })).await,
                 Some(_) => self.get("/queue/status").await,
             };
+            let pause = pause_after(&answer, Duration::from_millis(300));
             match answer {
                 Ok(answer) if answer.body["error"] == "sold_out" || answer.body["status"] == "sold_out" => {
                     return Ok(false);
@@ -137,7 +146,7 @@ impl Visitor {
                 Ok(_) | Err(_) => {}
             }
             anyhow::ensure!(Instant::now() < deadline, "not admitted in {patience:?}");
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
