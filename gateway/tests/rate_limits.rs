@@ -150,7 +150,7 @@ async fn a_refused_poll_near_the_front_is_a_sign_of_presence() {
     }
     // The same place, but by this ticket thousands are before it.
     let ticket = site.config.tickets.verify(&tickets[0]).unwrap();
-    let far_back = site.config.tickets.sign(&Ticket { position: 9_000, ahead: 8_999, ..ticket });
+    let far_back = site.config.tickets.sign(&Ticket { position: 9_000, ahead: Some(8_999), ..ticket });
     is_refused_for(&site.status(&far_back).await, 60);
     is_refused_for(&site.status(&tickets[1]).await, 60);
     // Who was told to come back in a minute is there for longer than that; who polls in time, for some seconds.
