@@ -42,7 +42,8 @@ impl AppState {
     /// Prepares all parts. Nothing is connected yet: a server starts whatever its dependencies do.
     pub(crate) fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
-        let holds = Holds::new(&config.redis, Duration::from_secs(config.hold_rules.hold_seconds.into()), config.lock_life)?;
+        let holds =
+            Holds::new(&config.redis, Duration::from_secs(config.hold_rules.hold_seconds.into()), config.lock_life)?;
         Ok(Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
             clock,

@@ -12,7 +12,7 @@ use http::Uri;
 use ipnet::IpNet;
 use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
-use crate::domain::RoomDefaults;
+use crate::domain::{ProtectedRoutes, RoomDefaults};
 use crate::rate_limits::{self, RateLimits};
 
 const LISTEN: Setting = Setting {
@@ -26,6 +26,25 @@ const CORE_API_URLS: Setting = Setting {
     default: Some("http://127.0.0.1:3201"),
     unit: "URLs, comma-separated",
     meaning: "The replicas of core-api.",
+};
+const UPSTREAM_URL: Setting = Setting {
+    name: "UPSTREAM_URL",
+    default: Some(""),
+    unit: "URLs, comma-separated",
+    meaning: "A site of any kind to protect instead of core-api, its replicas.",
+};
+const PROTECTED_ROUTES: Setting = Setting {
+    name: "PROTECTED_ROUTES",
+    default: Some(""),
+    unit: "`METHOD /path ROOM-ID`, separated by semicolons",
+    meaning: "What of that site needs admission, and to which room; `*` stands for any method or one part of a path, \
+              `**` at its end for all that follows.",
+};
+const VISITORS: Setting = Setting {
+    name: "VISITORS",
+    default: Some("accounts"),
+    unit: "`accounts` or `anonymous`",
+    meaning: "Who may wait: people with a session of ours, or whoever comes; the latter only before a site of any kind.",
 };
 const TICKET_SECRET: Setting = Setting {
     name: "TICKET_SECRET",
@@ -112,6 +131,9 @@ pub const SETTINGS: &[Setting] = &[
     LISTEN,
     PUBLIC_URL,
     CORE_API_URLS,
+    UPSTREAM_URL,
+    PROTECTED_ROUTES,
+    VISITORS,
     REDIS_URL,
     REDIS_MODE,
     REDIS_TIMEOUT_MS,
@@ -147,6 +169,8 @@ pub struct Config {
     pub cookies: SetCookie,
     /// The replicas of core-api.
     pub core_api_urls: Vec<Uri>,
+    /// The site that is protected instead of core-api, if any.
+    pub site: Option<ProtectedSite>,
     /// Where the rooms are.
     pub redis: RedisSettings,
     /// Where they are recorded, if anywhere.
@@ -183,7 +207,8 @@ impl Config {
         // Every setting is read before any is missed, so that all faults come at once.
         let listen = reader.parse(&LISTEN);
         let cookies = SetCookie::for_site(&reader.text(&PUBLIC_URL));
-        let core_api_urls = urls(reader);
+        let core_api_urls = urls(reader, &CORE_API_URLS);
+        let site = ProtectedSite::read(reader);
         let redis = RedisSettings::read(reader);
         let record = RecordSettings::read(reader);
         let sessions = read_keys(reader, &SESSION_SECRET, SessionKeys::new);
@@ -199,6 +224,7 @@ impl Config {
             listen: listen?,
             cookies,
             core_api_urls: core_api_urls?,
+            site: site?,
             redis: redis?,
             record: record?,
             sessions: sessions?,
@@ -252,9 +278,52 @@ impl RecordSettings {
     }
 }
 
-fn urls(reader: &mut Reader) -> Option<Vec<Uri>> {
+/// A site of any kind that stands behind the waiting room.
+#[derive(Debug, Clone)]
+pub struct ProtectedSite {
+    /// Its replicas.
+    pub urls: Vec<Uri>,
+    /// What of it needs admission.
+    pub routes: Arc<ProtectedRoutes>,
+    /// Whether people wait without an account.
+    pub anonymous: bool,
+}
+
+impl ProtectedSite {
+    /// Reads it; the inner `None` where there is none, the outer one is a fault already noted.
+    #[expect(clippy::option_option, reason = "a fault is not the same as no site")]
+    fn read(reader: &mut Reader) -> Option<Option<Self>> {
+        let routes = reader.text(&PROTECTED_ROUTES).parse::<ProtectedRoutes>();
+        let anonymous = match reader.text(&VISITORS).as_str() {
+            "accounts" => false,
+            "anonymous" => true,
+            _ => return fault(reader, &VISITORS, "is neither accounts nor anonymous"),
+        };
+        if reader.text(&UPSTREAM_URL).is_empty() {
+            let is_unused = routes.is_ok_and(|routes| routes.rooms().is_empty()) && !anonymous;
+            return if is_unused {
+                Some(None)
+            } else {
+                fault(reader, &UPSTREAM_URL, "is not set, but what it is for is")
+            };
+        }
+        let urls = urls(reader, &UPSTREAM_URL)?;
+        match routes {
+            Ok(routes) if !routes.rooms().is_empty() => Some(Some(Self { urls, routes: Arc::new(routes), anonymous })),
+            Ok(_) => fault(reader, &PROTECTED_ROUTES, "names nothing that needs admission"),
+            Err(error) => fault(reader, &PROTECTED_ROUTES, error),
+        }
+    }
+}
+
+fn fault<T>(reader: &mut Reader, setting: &Setting, what: impl std::fmt::Display) -> Option<T> {
+    reader.fault(setting, what);
+    None
+}
+
+fn urls(reader: &mut Reader, setting: &Setting) -> Option<Vec<Uri>> {
     let urls: Option<Vec<Uri>> = reader
-        .list(&CORE_API_URLS)
+        .list(setting)
         .iter()
         .map(|text| {
             text.parse::<Uri>().ok().filter(|url| {
@@ -263,7 +332,7 @@ fn urls(reader: &mut Reader) -> Option<Vec<Uri>> {
         })
         .collect();
     if urls.as_ref().is_none_or(Vec::is_empty) {
-        reader.fault(&CORE_API_URLS, "must be a list of URLs of the form http://host:port");
+        reader.fault(setting, "must be a list of URLs of the form http://host:port");
         return None;
     }
     urls

@@ -26,14 +26,18 @@ pub use http::{AppState, app};
 /// connected to yet.
 pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Lifecycle) -> anyhow::Result<AppState> {
     let store = store::QueueStore::new(lua::Redis::new(&config.redis)?);
-    let core = upstream::CoreApi::new(&config.core_api_urls)?;
+    let core = upstream::CoreApi::new(config.site.as_ref().map_or(&config.core_api_urls, |site| &site.urls))?;
+    let concerts = match &config.site {
+        Some(site) => upstream::Concerts::fixed(site.routes.rooms()),
+        None => upstream::Concerts::of(core.clone()),
+    };
     let tools = worker::Tools {
         record: config.record.as_ref().map(RecordSettings::open).transpose()?,
         tickets: Arc::clone(&config.tickets),
         passes: Arc::clone(&config.passes),
         owner: uuid::Uuid::new_v4().to_string().into(),
     };
-    let rooms = worker::Rooms::new(store, config.room.into(), tools, core.clone(), lifecycle.clone());
+    let rooms = worker::Rooms::new(store, config.room.into(), tools, concerts, lifecycle.clone());
     let state = AppState::new(config, clock, rooms, core, lifecycle.clone());
     lifecycle.spawn("rate limits", state.forget_the_idle(lifecycle.stopping()));
     Ok(state)

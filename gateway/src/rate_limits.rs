@@ -6,7 +6,7 @@ use common::rate_limit::Rate;
 /// Sets [`RateLimits::joins_per_user`].
 pub const JOINS_PER_MINUTE_PER_USER: Setting = Setting {
     name: "JOINS_PER_MINUTE_PER_USER",
-    default: Some("60"),
+    default: Some("300"),
     unit: "requests a minute; 0 is no limit",
     meaning: "How often a user may join and leave; 20 seconds' worth of it at once.",
 };
@@ -20,7 +20,7 @@ pub const POLLS_PER_MINUTE_PER_USER: Setting = Setting {
 /// Sets [`RateLimits::reservations_per_user`].
 pub const RESERVATIONS_PER_MINUTE_PER_USER: Setting = Setting {
     name: "RESERVATIONS_PER_MINUTE_PER_USER",
-    default: Some("120"),
+    default: Some("600"),
     unit: "requests a minute; 0 is no limit",
     meaning: "How often a user may try to reserve; 15 seconds' worth of it at once.",
 };
@@ -34,7 +34,7 @@ pub const LOGINS_PER_MINUTE_PER_ADDRESS: Setting = Setting {
 /// Sets [`RateLimits::unverified_per_address`].
 pub const UNVERIFIED_PER_MINUTE_PER_ADDRESS: Setting = Setting {
     name: "UNVERIFIED_PER_MINUTE_PER_ADDRESS",
-    default: Some("600"),
+    default: Some("6000"),
     unit: "requests a minute; 0 is no limit",
     meaning: "How many requests without a valid token one address may send to the queue and to reserve; 20 seconds' \
               worth of it at once.",

@@ -81,7 +81,11 @@ async fn positions_are_dealt_once_as_the_published_seed_says() {
         .map(|(entry, _)| *entry)
         .unwrap();
     for (entry, (user, answer)) in entries.iter().filter(|(_, (user, _))| user != gone) {
-        let now = if *entry == first { site.until(&answer.token(), "admitted").await } else { site.status(&answer.token()).await };
+        let now = if *entry == first {
+            site.until(&answer.token(), "admitted").await
+        } else {
+            site.status(&answer.token()).await
+        };
         assert_eq!(now.body["queueInfo"]["position"], positions[*entry as usize - 1], "entry {entry} of {user}");
         assert_eq!(now.body["queueInfo"].get("drawn"), None);
     }

@@ -266,7 +266,8 @@ impl Case {
     /// The counts of the room are the model's.
     async fn compare_counts(&self) {
         let counts = self.rig.counts().await;
-        let count = |wanted: fn(&Place) -> bool| self.model.places.values().filter(|place| wanted(place)).count() as u32;
+        let count =
+            |wanted: fn(&Place) -> bool| self.model.places.values().filter(|place| wanted(place)).count() as u32;
         assert_eq!(counts.epoch, self.model.epoch.unwrap_or(0));
         assert_eq!((counts.seq, counts.frontier), (self.model.seq, self.model.frontier));
         assert_eq!(counts.admitted, self.model.admitted);
@@ -288,7 +289,8 @@ async fn run(settings: &lua::RedisSettings, steps: Vec<Step>) {
     let mut case = Case::new(settings);
     case.admit(Gateway::Informed, 0).await;
     for step in &steps {
-        let before: HashMap<Person, Place> = case.model.places.iter().map(|(person, place)| (*person, *place)).collect();
+        let before: HashMap<Person, Place> =
+            case.model.places.iter().map(|(person, place)| (*person, *place)).collect();
         case.take(step).await;
         case.check(step, &before);
     }

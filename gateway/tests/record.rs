@@ -15,7 +15,8 @@ use support::server::Site;
 use support::{DEFAULTS, redis_settings};
 
 const ONE_INSIDE: RoomDefaults = RoomDefaults { admit_per_second: 50.0, burst: 50, max_active: 1, ..DEFAULTS };
-const ROWS: &str = "SELECT string_agg(queue_position || ' ' || status, ', ' ORDER BY queue_position) FROM queue WHERE concert_id = $1";
+const ROWS: &str =
+    "SELECT string_agg(queue_position || ' ' || status, ', ' ORDER BY queue_position) FROM queue WHERE concert_id = $1";
 
 fn hash(token: &str) -> String {
     hex::encode(Sha256::digest(token))
@@ -66,7 +67,8 @@ async fn whom_the_database_does_not_know_waits_all_the_same() {
     site.join(stranger, concert).await;
     site.join(users[0], concert).await;
     recorded.until(ROWS, concert, "2 waiting").await;
-    let events = "SELECT string_agg(event, ' ' ORDER BY stream_ms, stream_seq, number) FROM queue_events WHERE concert_id = $1";
+    let events =
+        "SELECT string_agg(event, ' ' ORDER BY stream_ms, stream_seq, number) FROM queue_events WHERE concert_id = $1";
     assert_eq!(recorded.text(events, concert).await, "admitted joined");
 }
 
@@ -77,11 +79,7 @@ async fn while_the_record_is_away_people_join_and_it_catches_up() {
     let postgres = tokio::task::spawn_blocking(move || Postgres::start(&options)).await.unwrap().unwrap();
     let database = tokio::task::spawn_blocking({
         let server = postgres.server().clone();
-        move || {
-            server.fresh_database("gateway", |url| {
-                server.apply(url, &stack::postgres::migrations()?)
-            })
-        }
+        move || server.fresh_database("gateway", |url| server.apply(url, &stack::postgres::migrations()?))
     });
     let recorded = Recorded { database: database.await.unwrap().unwrap() };
     let site = Site::start_recorded(ONE_INSIDE, redis_settings(), &recorded.url()).await;
@@ -117,7 +115,11 @@ async fn operators_see_and_steer_rooms_and_every_change_is_kept() {
     let path = concert.to_string();
 
     let seen = site.admin(Method::GET, &path, None).await;
-    assert_eq!((seen.status.as_u16(), &seen.body["version"], &seen.body["maxActive"]), (200, &json!(0), &json!(1)), "{seen:?}");
+    assert_eq!(
+        (seen.status.as_u16(), &seen.body["version"], &seen.body["maxActive"]),
+        (200, &json!(0), &json!(1)),
+        "{seen:?}"
+    );
 
     let paused = site.admin(Method::POST, &format!("{path}/pause"), None).await;
     assert_eq!((&paused.body["paused"], &paused.body["version"]), (&json!(true), &json!(1)), "{paused:?}");
@@ -193,7 +195,8 @@ async fn only_administrators_get_in() {
     let concert = site.core.concert("on_sale", None);
     for endpoint in gateway::http::endpoints().iter().filter(|endpoint| endpoint.path.starts_with("/admin/")) {
         let path = endpoint.path.replace("{concertId}", &concert.to_string()).replace("{userId}", &concert.to_string());
-        let request = || site.http.request(endpoint.method.clone(), format!("{}{path}", site.url)).json(&json!({"count": 1}));
+        let request =
+            || site.http.request(endpoint.method.clone(), format!("{}{path}", site.url)).json(&json!({"count": 1}));
         support::server::Answer::of(request()).await.is_problem(401, "unauthenticated");
         let user = site.session_of(UserId::generate());
         support::server::Answer::of(request().bearer_auth(user)).await.is_problem(403, "forbidden");

@@ -13,9 +13,9 @@ use http::Method;
 use lua::{Mode, Redis as Client, RedisSettings};
 use serde_json::json;
 use stack::redis::{Redis, RedisOptions};
+use support::DEFAULTS;
 use support::recorded::Recorded;
 use support::server::Site;
-use support::DEFAULTS;
 
 /// Nobody follows whoever is inside within the time of a test.
 const SLOW: RoomDefaults =
@@ -59,7 +59,10 @@ async fn until_back(redis: &Redis, concert: ConcertId, before: &Line, within: Du
         assert!(
             Instant::now() < deadline,
             "in line {} of {}, inside {:?} of {:?}, first difference {first:?}",
-            after.0.len(), before.0.len(), after.1, before.1
+            after.0.len(),
+            before.0.len(),
+            after.1,
+            before.1
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -129,7 +132,10 @@ async fn a_wiped_redis_in_the_middle_of_fifty_thousand_waiting_costs_nobody_thei
     until_back(&redis, concert, &before, BACK_WITHIN.saturating_sub(back_after)).await;
     for (position, ticket) in &tickets {
         let answer = site.status(ticket).await;
-        assert_eq!((&answer.body["status"], &answer.body["queueInfo"]["position"]), (&json!("waiting"), &json!(position)));
+        assert_eq!(
+            (&answer.body["status"], &answer.body["queueInfo"]["position"]),
+            (&json!("waiting"), &json!(position))
+        );
     }
     assert_eq!(site.status(&inside.token()).await.body["status"], "admitted", "nobody inside is lost");
     assert_eq!(site.status(&left.token()).await.body["status"], "left", "who left is not brought back");

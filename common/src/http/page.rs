@@ -18,7 +18,8 @@ impl CursorQuery {
     /// How many entries, and behind which one.
     pub fn read<C: std::str::FromStr>(&self) -> Result<(usize, Option<C>), Problem> {
         let cursor = self.cursor.as_deref().map(str::parse).transpose();
-        let cursor = cursor.map_err(|_| Problem::invalid("cursor가 올바르지 않습니다.", "The cursor is none of ours."))?;
+        let cursor =
+            cursor.map_err(|_| Problem::invalid("cursor가 올바르지 않습니다.", "The cursor is none of ours."))?;
         Ok((limit(self.limit)?, cursor))
     }
 }

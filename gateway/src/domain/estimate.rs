@@ -69,7 +69,11 @@ impl Pace {
     /// How long someone waits who takes part in a draw with this many others: anyone may be first, or last.
     pub fn wait_for_draw(&self, others: u32) -> WaitEstimate {
         let (first, last) = (self.wait(0), self.wait(others));
-        WaitEstimate { expected_seconds: self.wait(others / 2).expected_seconds, low_seconds: first.low_seconds, ..last }
+        WaitEstimate {
+            expected_seconds: self.wait(others / 2).expected_seconds,
+            low_seconds: first.low_seconds,
+            ..last
+        }
     }
 
     /// When to ask again who has this many people in front: before their turn can possibly come, 1–2 s near the front, at

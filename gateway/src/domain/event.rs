@@ -140,7 +140,8 @@ mod tests {
         let user = UserId::generate();
         let event = Event::from_line(&format!("admitted {} 17 5 1800000000000 1800000600000", user.compact())).unwrap();
         assert_eq!((event.user, event.position), (Some(user), 17));
-        let Happened::Admitted { nonce: 5, lease_end_ms: 1_800_000_000_000, cap_ms: 1_800_000_600_000 } = event.happened
+        let Happened::Admitted { nonce: 5, lease_end_ms: 1_800_000_000_000, cap_ms: 1_800_000_600_000 } =
+            event.happened
         else {
             panic!("{event:?}")
         };

@@ -24,7 +24,9 @@ pub(super) async fn health(
     Extension(request_id): Extension<RequestId>,
     language: Language,
 ) -> Response {
-    let (redis, core) = tokio::join!(state.rooms.ping(), core_checks(&state));
+    let (redis, core) = tokio::join!(state.rooms.ping(), async {
+        if state.config.site.is_some() { site_checks(&state).await } else { core_checks(&state).await }
+    });
     let mut checks = core.unwrap_or_else(|| Checks::from_iter([("core".to_owned(), json!(CHECK_ERROR))]));
     checks.entry("core").or_insert_with(|| json!(CHECK_OK));
     // Either of the two may have lost its way to Redis.
@@ -34,6 +36,15 @@ pub(super) async fn health(
         checks.entry("redis").or_insert_with(|| json!(CHECK_OK));
     }
     report(&state.clock, &checks, language, &request_id)
+}
+
+/// Whether a site that is not core-api answers at all: what it answers is its own affair, unless it says that it can't.
+async fn site_checks(state: &AppState) -> Option<Checks> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = Uri::from_static("/");
+    *request.method_mut() = http::Method::HEAD;
+    let answer = tokio::time::timeout(CHECK_TIMEOUT, state.core.send(request)).await.ok()?.ok()?;
+    (!answer.status().is_server_error()).then(Checks::new)
 }
 
 /// What core-api says of itself; `None` where it says nothing.

@@ -54,10 +54,16 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
 /// The whole gateway as a service.
 pub fn app(state: AppState) -> Router {
     let in_flight = state.in_flight();
-    router(endpoints())
-        .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
-        .route("/auth/login", post(sign_in::sign_in).fallback(proxy::proxy))
-        .route("/auth/signup", post(sign_in::sign_in).fallback(proxy::proxy))
+    let router = router(endpoints());
+    let router = if state.config.site.is_some() {
+        router
+    } else {
+        router
+            .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
+            .route("/auth/login", post(sign_in::sign_in).fallback(proxy::proxy))
+            .route("/auth/signup", post(sign_in::sign_in).fallback(proxy::proxy))
+    };
+    router
         .fallback(elsewhere)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(in_flight, limit_in_flight))
@@ -68,7 +74,8 @@ pub fn app(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// What is not ours is core-api's, but for what looks like the queue's: a mistyped path is told here, not two hops on.
+/// What is not ours is core-api's, or the site's that stands in its place, but for what looks like the queue's: a
+/// mistyped path is told here, not two hops on.
 async fn elsewhere(
     state: State<AppState>,
     peer: ConnectInfo<SocketAddr>,
@@ -78,5 +85,8 @@ async fn elsewhere(
     if ["/queue", "/admin/queues"].iter().any(|ours| path == *ours || path.starts_with(&format!("{ours}/"))) {
         return Err(ErrorCode::NotFound.into());
     }
-    proxy::proxy(state, peer, request).await
+    match state.config.site.clone() {
+        Some(site) => guard::site(state, peer, &site, request).await,
+        None => proxy::proxy(state, peer, request).await,
+    }
 }

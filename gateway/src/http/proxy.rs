@@ -41,9 +41,13 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-/// What only we may say to core-api.
-const OURS_TO_SAY: [HeaderName; 5] = [
+/// What only we may say to whoever is behind us.
+const OURS_TO_SAY: [HeaderName; 8] = [
     FORWARDED,
+    // By these some servers take another path or method for the request's own than the one that was judged.
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),
     HeaderName::from_static("x-forwarded-proto"),
@@ -63,8 +67,13 @@ pub(super) async fn proxy(
     let _slot = state.proxied.enter()?;
     let request_id = request.headers().get(REQUEST_ID_HEADER).cloned();
     let client = client_address(request.headers(), peer, &state.config.trusted_proxies);
+    let host = request.headers().get(HOST).cloned();
     clean_request(request.headers_mut());
+    if let Some(host) = host.filter(|_| state.config.site.is_some()) {
+        request.headers_mut().insert(HeaderName::from_static("x-forwarded-host"), host);
+    }
     if let Ok(address) = HeaderValue::try_from(client.to_string()) {
+        request.headers_mut().insert(HeaderName::from_static("x-forwarded-for"), address.clone());
         request.headers_mut().insert(REAL_IP_HEADER, address);
     }
     // Whatever `Connection` listed: the id goes through every hop.

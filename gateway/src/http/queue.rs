@@ -25,19 +25,19 @@ pub(super) struct JoinRequest {
 /// with it is proof of a place; one that is not theirs or not ours is as good as none.
 pub(super) async fn join(
     State(state): State<AppState>,
-    Joining(signed_in): Joining,
+    Joining(user): Joining,
     presented: Result<Presented, Problem>,
     language: Language,
     Json { value: JoinRequest { concert_id }, .. }: Json<JoinRequest>,
 ) -> Result<Response, Problem> {
     let room = state.rooms.room(concert_id).await?;
     let ticket = presented.ok().and_then(|presented| match presented.token {
-        QueueToken::Ticket(ticket) if ticket.user == signed_in.user && ticket.concert == concert_id => Some(ticket),
+        QueueToken::Ticket(ticket) if ticket.user == user && ticket.concert == concert_id => Some(ticket),
         QueueToken::Ticket(_) | QueueToken::Pass(_) => None,
     });
-    let standing = room.join(signed_in.user, ticket.as_ref()).await?;
+    let standing = room.join(user, ticket.as_ref()).await?;
     let person = Person {
-        user: signed_in.user,
+        user,
         concert: concert_id,
         position: ticket.map_or(0, |ticket| ticket.position),
         epoch: 0,
@@ -69,11 +69,6 @@ pub(super) async fn leave(
     let room = state.rooms.room(presented.concert()).await?;
     room.leave(presented.user(), false).await?;
     let queue_info = QueueInfo::not_waiting(presented.concert(), presented.position(), POLL_AFTER_END_MS, language);
-    let answer = QueueAnswer {
-        token: presented.text,
-        status: Standing::Left.name(),
-        queue_info,
-        admission: None,
-    };
+    let answer = QueueAnswer { token: presented.text, status: Standing::Left.name(), queue_info, admission: None };
     Ok(answer.clearing_cookie(&state))
 }

@@ -17,8 +17,9 @@ use http::request::Parts;
 
 use super::client_address::client_address;
 use super::presented::Presented;
-use super::telling;
 use super::state::AppState;
+use super::telling;
+use crate::config::ProtectedSite;
 use crate::rate_limits::RateLimits;
 
 /// What this process counts. Cloning it shares the counts.
@@ -59,18 +60,47 @@ impl Counts {
     }
 }
 
-/// A signed-in user who may join now.
+/// Somebody who may join now: a signed-in user, or where people wait without accounts, whoever comes. They are who their
+/// queue token says; who has none is somebody new, and new people count against their address.
 #[derive(Debug)]
-pub(super) struct Joining(pub(super) SignedIn);
+pub(super) struct Joining(pub(super) UserId);
 
 impl FromRequestParts<AppState> for Joining {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        if state.config.site.as_ref().is_some_and(|site| site.anonymous) {
+            let Ok(presented) = Presented::from_request_parts(parts, state).await else {
+                state.counts.unverified.check(&Network::of_client(parts, state)?)?;
+                return Ok(Self(UserId::generate()));
+            };
+            state.counts.joins.check(&presented.user())?;
+            return Ok(Self(presented.user()));
+        }
         let signed_in: SignedIn = verified(parts, state).await?;
         state.counts.joins.check(&signed_in.user)?;
-        Ok(Self(signed_in))
+        Ok(Self(signed_in.user))
     }
+}
+
+/// Who asks for what is protected of a site: a signed-in user, `None` where people have no accounts there; if they may
+/// now.
+pub(super) async fn protected_bearer(
+    parts: &mut Parts,
+    state: &AppState,
+    site: &ProtectedSite,
+) -> Result<Option<UserId>, Problem> {
+    if !site.anonymous {
+        let Reserving(signed_in) = Reserving::from_request_parts(parts, state).await?;
+        return Ok(Some(signed_in.user));
+    }
+    let presented: Presented = verified(parts, state).await.map_err(|refusal| match refusal.code() {
+        // Who has no token has not been admitted: that is what they have to be told.
+        ErrorCode::MissingQueueToken => ErrorCode::NotAdmitted.into(),
+        _ => refusal,
+    })?;
+    state.counts.reservations.check(&presented.user())?;
+    Ok(None)
 }
 
 /// The bearer of a queue token who may leave now: whoever joins and leaves in turn does both against one limit.

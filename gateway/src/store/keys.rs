@@ -13,8 +13,8 @@ impl RoomKeys {
     pub fn of(concert: ConcertId) -> Self {
         Self(
             [
-                "room", "waiting", "away", "present", "offers", "leases", "passes", "expired", "left", "caps", "gathered",
-                "events",
+                "room", "waiting", "away", "present", "offers", "leases", "passes", "expired", "left", "caps",
+                "gathered", "events",
             ]
             .map(|set| format!("wr:v1:{{{concert}}}:{set}")),
         )

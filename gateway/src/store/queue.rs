@@ -288,7 +288,10 @@ impl QueueStore {
     ) -> Result<Vec<(UserId, u32)>, StoreError> {
         let people: Vec<(String, u32)> =
             self.call(&self.scripts.gathered, room, context).arg(at_most).run(&self.redis).await?;
-        people.into_iter().map(|(user, entry)| Ok((UserId::from_compact(&user).map_err(|_| unexpected())?, entry))).collect()
+        people
+            .into_iter()
+            .map(|(user, entry)| Ok((UserId::from_compact(&user).map_err(|_| unexpected())?, entry)))
+            .collect()
     }
 
     /// Gives people in a draw their positions, by user, entry and position; how many still have none.
@@ -299,9 +302,8 @@ impl QueueStore {
         dealt: &[(UserId, u32, u32)],
     ) -> Result<u32, StoreError> {
         let call = self.call(&self.scripts.deal, room, context);
-        let call = dealt
-            .iter()
-            .fold(call, |call, (user, entry, position)| call.arg(user.compact()).arg(entry).arg(position));
+        let call =
+            dealt.iter().fold(call, |call, (user, entry, position)| call.arg(user.compact()).arg(entry).arg(position));
         let (_, undealt): (Head, u32) = replies::headed(&call.run::<Vec<i64>>(&self.redis).await?)?;
         Ok(undealt)
     }
@@ -315,11 +317,8 @@ impl QueueStore {
         people: &[Forgotten],
         complete: bool,
     ) -> Result<u32, StoreError> {
-        let call = self
-            .call(&self.scripts.restore, room, context)
-            .arg(u8::from(complete))
-            .arg(draw.0.as_str())
-            .arg(draw.1);
+        let call =
+            self.call(&self.scripts.restore, room, context).arg(u8::from(complete)).arg(draw.0.as_str()).arg(draw.1);
         let call = people.iter().fold(call, |call, person| {
             let (word, nonce, lease_end_ms, cap_ms) = match person.was {
                 Was::Waiting => ("waiting", 0, 0, 0),

@@ -1,5 +1,8 @@
-//! What core-api says of concerts, asked once however many want to know.
+//! What core-api says of concerts, asked once however many want to know; and what stands for concerts where there is no
+//! core-api.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +13,7 @@ use http_body_util::{BodyExt as _, Limited};
 use moka::future::Cache;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::core_api::{Away, CoreApi};
 use crate::domain::{ConcertFacts, QueueError, SaleStatus, Stock};
@@ -21,11 +24,18 @@ const KEPT_FOR: Duration = Duration::from_secs(2);
 const KEPT_AT_MOST: u64 = 10_000;
 const MAX_BODY: usize = 256 * 1024;
 
-/// The concerts of core-api.
+/// The concerts that there are rooms for: core-api's, or before a site of another kind the rooms that its rules name.
 #[derive(Debug, Clone)]
-pub struct Concerts {
-    core: CoreApi,
-    known: Cache<ConcertId, Option<ConcertFacts>>,
+pub enum Concerts {
+    /// Asked of core-api.
+    OfCoreApi {
+        /// It.
+        core: CoreApi,
+        /// What it said of late.
+        known: Cache<ConcertId, Option<ConcertFacts>>,
+    },
+    /// Always the same, and always open: when their rooms open and close is a matter of their settings.
+    Fixed(Arc<BTreeSet<ConcertId>>),
 }
 
 #[derive(Deserialize)]
@@ -50,44 +60,66 @@ impl From<Concert> for ConcertFacts {
 
 impl Concerts {
     /// Asks this core-api.
-    pub fn new(core: CoreApi) -> Self {
-        Self { core, known: Cache::builder().max_capacity(KEPT_AT_MOST).time_to_live(KEPT_FOR).build() }
+    pub fn of(core: CoreApi) -> Self {
+        Self::OfCoreApi { core, known: Cache::builder().max_capacity(KEPT_AT_MOST).time_to_live(KEPT_FOR).build() }
+    }
+
+    /// These and no others.
+    pub fn fixed(rooms: BTreeSet<ConcertId>) -> Self {
+        Self::Fixed(Arc::new(rooms))
     }
 
     /// What is known of a concert, asking at most once in two seconds; `None` where there is none.
     pub async fn look_up(&self, concert: ConcertId) -> Result<Option<ConcertFacts>, QueueError> {
-        self.known.try_get_with(concert, self.ask(concert)).await.map_err(|away| QueueError::CoreAway(away.0.clone()))
+        let asked = match self {
+            Self::OfCoreApi { known, .. } => known.try_get_with(concert, self.ask(concert)).await,
+            Self::Fixed(_) => self.ask(concert).await.map_err(Arc::new),
+        };
+        asked.map_err(|away| QueueError::CoreAway(away.0.clone()))
     }
 
     /// Asks for a concert.
     pub async fn ask(&self, concert: ConcertId) -> Result<Option<ConcertFacts>, Away> {
-        let concert: Option<Concert> = self.get(&format!("/concerts/{concert}")).await?;
-        Ok(concert.map(ConcertFacts::from))
+        match self {
+            Self::OfCoreApi { core, .. } => {
+                let concert: Option<Concert> = get(core, &format!("/concerts/{concert}")).await?;
+                Ok(concert.map(ConcertFacts::from))
+            }
+            Self::Fixed(rooms) => {
+                let always_open = ConcertFacts { status: SaleStatus::OnSale, sale_opens_at: None, stock: None };
+                Ok(rooms.contains(&concert).then_some(always_open))
+            }
+        }
     }
 
     /// A page of the list of all concerts.
     pub async fn list(&self, page: u32, limit: usize) -> Result<ConcertList, Away> {
-        let list: Option<Value> = self.get(&format!("/concerts?page={page}&limit={limit}")).await?;
-        Ok(ConcertList(list.unwrap_or_default()))
-    }
-
-    /// What core-api answers to a GET; `None` for 404.
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Away> {
-        let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = path.parse().map_err(|error| Away(format!("{error}")))?;
-        let response = self.core.send(request).await?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => {
-                let body = Limited::new(response.into_body(), MAX_BODY)
-                    .collect()
-                    .await
-                    .map_err(|error| Away(error.to_string()))?;
-                let read = serde_json::from_slice(&body.to_bytes());
-                read.map(Some).map_err(|error| Away(format!("{path} in another shape: {error}")))
+        match self {
+            Self::OfCoreApi { core, .. } => {
+                let list: Option<Value> = get(core, &format!("/concerts?page={page}&limit={limit}")).await?;
+                Ok(ConcertList(list.unwrap_or_default()))
             }
-            status => Err(Away(format!("asked for {path}, core-api answered {status}"))),
+            Self::Fixed(rooms) => Ok(ConcertList::page_of(rooms, page, limit)),
         }
+    }
+}
+
+/// What core-api answers to a GET; `None` for 404.
+async fn get<T: DeserializeOwned>(core: &CoreApi, path: &str) -> Result<Option<T>, Away> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = path.parse().map_err(|error| Away(format!("{error}")))?;
+    let response = core.send(request).await?;
+    match response.status() {
+        StatusCode::NOT_FOUND => Ok(None),
+        StatusCode::OK => {
+            let body = Limited::new(response.into_body(), MAX_BODY)
+                .collect()
+                .await
+                .map_err(|error| Away(error.to_string()))?;
+            let read = serde_json::from_slice(&body.to_bytes());
+            read.map(Some).map_err(|error| Away(format!("{path} in another shape: {error}")))
+        }
+        status => Err(Away(format!("asked for {path}, core-api answered {status}"))),
     }
 }
 
@@ -96,6 +128,14 @@ impl Concerts {
 pub struct ConcertList(Value);
 
 impl ConcertList {
+    fn page_of(rooms: &BTreeSet<ConcertId>, page: u32, limit: usize) -> Self {
+        let behind = usize::try_from(page.saturating_sub(1)).unwrap_or(usize::MAX).saturating_mul(limit);
+        let data: Vec<Value> = rooms.iter().skip(behind).take(limit).map(|id| json!({ "id": id })).collect();
+        let (items, pages) = (rooms.len(), rooms.len().div_ceil(limit.max(1)));
+        let pagination = json!({ "currentPage": page, "totalPages": pages, "totalItems": items });
+        Self(json!({ "data": data, "pagination": pagination }))
+    }
+
     /// Which concerts are on the page; an entry without a readable id ends the list.
     pub fn ids(&self) -> Vec<ConcertId> {
         let entries = self.0["data"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -46,12 +46,8 @@ async fn serve(room: &Room, batch: &mut Vec<Request>) {
     }
     let context = room.context();
     let (joined, polled) = tokio::join!(
-        async {
-            if joins.0.is_empty() { None } else { Some(room.store.join(&room.keys, &context, &joins.0).await) }
-        },
-        async {
-            if polls.0.is_empty() { None } else { Some(room.store.poll(&room.keys, &context, &polls.0).await) }
-        },
+        async { if joins.0.is_empty() { None } else { Some(room.store.join(&room.keys, &context, &joins.0).await) } },
+        async { if polls.0.is_empty() { None } else { Some(room.store.poll(&room.keys, &context, &polls.0).await) } },
     );
     if let Some(joined) = joined {
         answer(room, &joins.0, joins.1, joined);

@@ -12,7 +12,7 @@ use super::{batch, tick};
 use crate::domain::{ConcertFacts, QueueError, SettingsInForce};
 use crate::store::QueueStore;
 use crate::store::record::Record;
-use crate::upstream::{ConcertList, Concerts, CoreApi};
+use crate::upstream::{ConcertList, Concerts};
 
 /// More concerts than any seller runs at once; a bound all the same.
 const MAX_ROOMS: usize = 10_000;
@@ -32,15 +32,14 @@ struct Inner {
 }
 
 impl Rooms {
-    /// No rooms yet; they live in `store`, are of `core`'s concerts, and their tasks belong to `lifecycle`.
+    /// No rooms yet; they live in `store`, are of these `concerts`, and their tasks belong to `lifecycle`.
     pub(crate) fn new(
         store: QueueStore,
         defaults: SettingsInForce,
         tools: Tools,
-        core: CoreApi,
+        concerts: Concerts,
         lifecycle: Lifecycle,
     ) -> Self {
-        let concerts = Concerts::new(core);
         Self(Arc::new(Inner { rooms: RwLock::default(), store, defaults, tools, concerts, lifecycle }))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::DateTime;
 use common::tokens::PassId;
-use gateway::domain::{Lease, Mode, PRESENCE_GRACE, MAX_POLL_AFTER, RoomSettings, SETTLE, Standing};
+use gateway::domain::{Lease, MAX_POLL_AFTER, Mode, PRESENCE_GRACE, RoomSettings, SETTLE, Standing};
 use gateway::store::Turns;
 
 /// A person, by their number in the test.
@@ -72,13 +72,15 @@ impl Model {
             self.left.remove(person);
         }
         // First who is known, then who is new.
-        let mut standings: Vec<Option<Standing>> =
-            people.iter().map(|person| self.places.contains_key(person).then(|| self.arrive(*person, now_ms)).flatten()).collect();
+        let mut standings: Vec<Option<Standing>> = people
+            .iter()
+            .map(|person| self.places.contains_key(person).then(|| self.arrive(*person, now_ms)).flatten())
+            .collect();
         for (person, standing) in people.iter().zip(&mut standings) {
             if standing.is_none() {
-                *standing = Some(self.arrive(*person, now_ms).unwrap_or_else(|| {
-                    self.come(*person, &mut free, &mut bucket, now_ms)
-                }));
+                *standing = Some(
+                    self.arrive(*person, now_ms).unwrap_or_else(|| self.come(*person, &mut free, &mut bucket, now_ms)),
+                );
             }
         }
         self.bucket = Some((bucket, now_ms));
@@ -106,9 +108,8 @@ impl Model {
     pub fn poll(&mut self, person: Person, settings: &RoomSettings, now_ms: i64) -> Standing {
         let bucket = self.begin(settings, now_ms);
         self.bucket = Some((bucket, now_ms));
-        self.arrive(person, now_ms).unwrap_or_else(|| {
-            if self.expired.contains_key(&person) { Standing::Expired } else { Standing::Left }
-        })
+        self.arrive(person, now_ms)
+            .unwrap_or_else(|| if self.expired.contains_key(&person) { Standing::Expired } else { Standing::Left })
     }
 
     pub fn leave(&mut self, person: Person, settings: &RoomSettings, now_ms: i64) -> bool {

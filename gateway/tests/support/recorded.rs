@@ -34,11 +34,13 @@ impl Recorded {
             .execute(&mut connection)
             .await
             .unwrap();
-        sqlx::query("INSERT INTO users (id, username, email) SELECT id, 'u', id || '@example.test' FROM UNNEST($1::uuid[]) id")
-            .bind(users.iter().map(|user| user.as_uuid()).collect::<Vec<_>>())
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO users (id, username, email) SELECT id, 'u', id || '@example.test' FROM UNNEST($1::uuid[]) id",
+        )
+        .bind(users.iter().map(|user| user.as_uuid()).collect::<Vec<_>>())
+        .execute(&mut connection)
+        .await
+        .unwrap();
         users
     }
 

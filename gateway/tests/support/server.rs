@@ -113,6 +113,7 @@ impl Site {
             listen: "127.0.0.1:0".parse().unwrap(),
             cookies: SetCookie::for_site("http://localhost"),
             core_api_urls: cores.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
+            site: None,
             redis,
             record: None,
             sessions: Arc::new(SessionKeys::new(&["a-session-secret-of-sufficient-length"]).unwrap()),
@@ -142,12 +143,7 @@ impl Site {
 
     pub fn session_as(&self, user: UserId, role: Role) -> String {
         let issued_at = self.clock.now();
-        self.config.sessions.sign(&Session {
-            user,
-            role,
-            issued_at,
-            expires_at: issued_at + TimeDelta::hours(1),
-        })
+        self.config.sessions.sign(&Session { user, role, issued_at, expires_at: issued_at + TimeDelta::hours(1) })
     }
 
     pub async fn join(&self, user: UserId, concert: ConcertId) -> Answer {

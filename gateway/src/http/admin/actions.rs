@@ -34,10 +34,7 @@ pub(super) async fn admit(
     JsonBody { value: AdmitRequest { count }, .. }: JsonBody<AdmitRequest>,
 ) -> Result<Json<AdmitAnswer>, Problem> {
     if !(1..=1_000).contains(&count) {
-        return Err(Problem::invalid(
-            "count는 1에서 1000 사이여야 합니다.",
-            "count must lie between 1 and 1000.",
-        ));
+        return Err(Problem::invalid("count는 1에서 1000 사이여야 합니다.", "count must lie between 1 and 1000."));
     }
     let record = record(&state)?;
     let room = state.rooms.room(concert).await?;

@@ -1,7 +1,7 @@
 //! Rooms as administrators see them.
 
-use axum::extract::State;
 use axum::Json;
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::clock::serialize_rfc3339_opt;
 use common::http::{Administrator, PathId, Query, page_limit};

@@ -10,8 +10,8 @@ use common::draw::Seed;
 use common::http::{Administrator, Json as JsonBody, PathId};
 use common::ids::ConcertId;
 use common::problem::{ErrorCode, Problem};
-use serde::{Deserialize, Deserializer};
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::queues::{QueueView, SettingsView};

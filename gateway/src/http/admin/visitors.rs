@@ -72,12 +72,7 @@ pub(super) async fn look_up(
         wait_time: row.and_then(|row| row.wait_time),
         events: events
             .into_iter()
-            .map(|event| EventView {
-                at: event.at,
-                event: event.event,
-                position: event.position,
-                detail: event.detail,
-            })
+            .map(|event| EventView { at: event.at, event: event.event, position: event.position, detail: event.detail })
             .collect(),
     }))
 }
