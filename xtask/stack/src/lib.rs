@@ -8,7 +8,7 @@
 //! Who wants what:
 //! - a Redis, Redis Cluster or database for a test: [`shared`];
 //! - a server of one's own, to kill, pause or restart: [`redis::Redis`], [`redis::RedisCluster`],
-//!   [`postgres::Postgres`], [`nginx::Nginx`];
+//!   [`redis::RedisSentinel`], [`postgres::Postgres`], [`nginx::Nginx`];
 //! - gateways and core-apis: [`onsale`];
 //! - any other child process: [`process::Launch`].
 //!
@@ -29,6 +29,7 @@ pub mod process;
 pub mod programs;
 pub mod redis;
 mod redis_cluster;
+mod redis_sentinel;
 mod resp;
 pub mod scratch;
 pub mod shared;

@@ -1,4 +1,4 @@
-//! Private Redis servers, alone or as a cluster of three masters.
+//! Private Redis servers: alone, as a cluster, or watched by sentinels.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use crate::scratch::Scratch;
 use crate::{ports, programs, resp, wait};
 
 pub use crate::redis_cluster::RedisCluster;
+pub use crate::redis_sentinel::{RedisSentinel, RedisSentinelOptions, SENTINEL_MASTER};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,7 +57,7 @@ impl Redis {
         std::fs::create_dir_all(dir)?;
         let (process, port) = ports::with_port(options.port, |port| {
             let process = launch(&program, dir, port, options).start()?;
-            wait_until_ready(&process, port)?;
+            wait_until_ready(&process, port, None)?;
             Ok((process, port))
         })?;
         Ok(Self { process, port, _scratch: scratch })
@@ -87,13 +88,34 @@ impl Redis {
     pub fn restart(&self) -> Result<()> {
         self.stop();
         self.process.restart()?;
-        wait_until_ready(&self.process, self.port)
+        wait_until_ready(&self.process, self.port, None)
     }
 
     /// Sends one command and answers its flat reply as text, such as `command(&["DBSIZE"])`. An
     /// error reply is an error.
     pub fn command(&self, words: &[&str]) -> Result<String> {
         resp::command(self.port, words)
+    }
+
+    /// What it takes itself for: `master` or `slave`; nothing when it does not answer.
+    pub fn role(&self) -> String {
+        self.replication("role").unwrap_or_default()
+    }
+
+    /// Whether it is a replica that has all of its master's data.
+    pub(crate) fn is_replica_in_sync(&self) -> bool {
+        self.replication("master_link_status").is_some_and(|status| status == "up")
+    }
+
+    /// How many replicas in sync a master sees.
+    pub(crate) fn online_replicas(&self) -> usize {
+        let info = self.command(&["INFO", "replication"]).unwrap_or_default();
+        info.lines().filter(|line| line.starts_with("slave") && line.contains("state=online")).count()
+    }
+
+    fn replication(&self, field: &str) -> Option<String> {
+        let info = self.command(&["INFO", "replication"]).ok()?;
+        info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned))
     }
 }
 
@@ -111,15 +133,15 @@ fn launch(program: &Path, dir: &Path, port: u16, options: &RedisOptions) -> Laun
 }
 
 /// Waits until this very process answers on the port: another server there must not pass for it.
-fn wait_until_ready(process: &Process, port: u16) -> Result<()> {
+pub(crate) fn wait_until_ready(process: &Process, port: u16, password: Option<&str>) -> Result<()> {
     let own = format!("process_id:{}", process.pid());
     wait::until("redis to answer", START_TIMEOUT, || {
         process.ensure_running()?;
-        let Ok(info) = resp::command(port, &["INFO", "server"]) else {
+        let Ok(info) = resp::command_as(port, password, &["INFO", "server"]) else {
             return Ok(None);
         };
         // While it loads its data it answers INFO, but -LOADING to everything else.
-        let answers = resp::command(port, &["PING"]).is_ok();
+        let answers = resp::command_as(port, password, &["PING"]).is_ok();
         Ok((answers && info.lines().any(|line| line == own)).then_some(()))
     })
 }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use stack::nginx::Nginx;
 use stack::postgres::{Postgres, PostgresOptions};
 use stack::process::Launch;
-use stack::redis::{Redis, RedisCluster, RedisOptions};
+use stack::redis::{Redis, RedisCluster, RedisOptions, RedisSentinel};
 use stack::scratch::Scratch;
 use stack::{ports, wait};
 
@@ -63,6 +63,38 @@ fn a_cluster_serves_every_slot_and_redirects() -> Result<()> {
     assert_eq!(cluster.urls().split(',').count(), 3);
     let served = (0..64).filter(|n| cluster.nodes()[0].command(&["SET", &format!("k{n}"), "v"]).is_ok()).count();
     assert!((1..64).contains(&served), "{served} of 64 keys on one node");
+    Ok(())
+}
+
+#[test]
+fn a_cluster_s_replica_takes_over_its_master_s_slots_with_their_data() -> Result<()> {
+    let cluster = RedisCluster::start_with_replicas()?;
+    let master = cluster.master_of("key")?;
+    master.command(&["SET", "key", "value"])?;
+    // Replication is asynchronous: only what the replica acknowledged is sure to survive.
+    assert_eq!(master.command(&["WAIT", "1", "5000"])?, "1");
+    let killed = cluster.kill_master_of("key")?;
+    assert_eq!(killed.port(), master.port());
+    let promoted = cluster.wait_for_failover(killed, "key")?;
+    assert_ne!(promoted.port(), killed.port());
+    assert_eq!(promoted.command(&["GET", "key"])?, "value");
+    Ok(())
+}
+
+#[test]
+fn sentinels_replace_a_dead_master_and_take_it_back_as_a_replica() -> Result<()> {
+    let sentinel = RedisSentinel::start()?;
+    let master = sentinel.master()?;
+    master.command(&["SET", "key", "value"])?;
+    assert_eq!(master.command(&["WAIT", "2", "5000"])?, "2");
+    let killed = sentinel.kill_master()?;
+    let promoted = sentinel.wait_for_failover(killed)?;
+    assert_ne!(promoted.port(), killed.port());
+    assert_eq!(promoted.command(&["GET", "key"])?, "value");
+    killed.restart()?;
+    sentinel.wait_until_follows(killed)?;
+    assert_eq!((killed.role().as_str(), promoted.role().as_str()), ("slave", "master"));
+    assert_eq!(killed.command(&["GET", "key"])?, "value");
     Ok(())
 }
 
