@@ -10,7 +10,7 @@ use common::http::PUBLIC_URL;
 use common::rate_limit::Rate;
 use common::telemetry;
 use common::tokens::{PassKeys, SESSION_SECRET, SessionKeys, read_keys};
-use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
+use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
 use crate::store::postgres::HoldRules;
 
@@ -93,6 +93,8 @@ pub const SETTINGS: &[Setting] = &[
     DATABASE_MAX_CONNECTIONS,
     REDIS_URL,
     REDIS_MODE,
+    REDIS_SENTINEL_MASTER,
+    REDIS_SENTINEL_PASSWORD,
     REDIS_TIMEOUT_MS,
     SESSION_SECRET,
     SESSION_TTL_SECONDS,

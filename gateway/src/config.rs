@@ -10,7 +10,7 @@ use common::telemetry;
 use common::tokens::{PassSigner, SESSION_SECRET, SessionKeys, TicketKeys, read_keys};
 use http::Uri;
 use ipnet::IpNet;
-use lua::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
+use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
 use crate::domain::{ProtectedRoutes, RoomDefaults};
 use crate::rate_limits::{self, RateLimits};
@@ -136,6 +136,8 @@ pub const SETTINGS: &[Setting] = &[
     VISITORS,
     REDIS_URL,
     REDIS_MODE,
+    REDIS_SENTINEL_MASTER,
+    REDIS_SENTINEL_PASSWORD,
     REDIS_TIMEOUT_MS,
     DATABASE_URL,
     DATABASE_MAX_CONNECTIONS,

@@ -1,43 +1,50 @@
-//! One shared, multiplexed connection to Redis, alone or a cluster.
+//! Redis as the scripts' callers see it: one shared, multiplexed connection, whatever Redis is set up like.
 //!
 //! It is not a pool: commands of all requests travel pipelined over one connection, which is what group-committed
 //! scripts want. It connects lazily and again by itself, so that a process starts, and goes on, whatever Redis does.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::cluster::{ClusterClient, ClusterConfig};
-use redis::cluster_async::ClusterConnection;
+use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
+use crate::endpoint::Endpoint;
+use crate::link::{Doubt, Link};
+
 /// How Redis is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// One server.
     Standalone,
     /// Redis Cluster: all keys of one concert share a hash tag, so every script stays on one shard.
     Cluster,
+    /// A master with replicas, one of which sentinels put in its place when it dies.
+    Sentinel(SentinelSettings),
 }
 
-impl FromStr for Mode {
-    type Err = ();
+/// Whom the sentinels are asked for, and how.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentinelSettings {
+    /// The name under which they watch the master.
+    pub master: String,
+    /// What they ask for themselves, where they do. The data nodes' password is in the URLs.
+    pub password: Option<String>,
+}
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "standalone" => Ok(Self::Standalone),
-            "cluster" => Ok(Self::Cluster),
-            _ => Err(()),
-        }
+impl std::fmt::Debug for SentinelSettings {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SentinelSettings").field("master", &self.master).finish_non_exhaustive()
     }
 }
 
 /// Where Redis is and how long it may take.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://host:port`; in cluster mode any of the nodes.
+    /// `redis://host:port`; in cluster mode any of the nodes; in sentinel mode the sentinels, the first with the user,
+    /// password and database of the data nodes.
     pub urls: Vec<String>,
-    /// One server or a cluster.
+    /// One server, a cluster, or a master that sentinels name.
     pub mode: Mode,
     /// How long one call may take, connecting included.
     pub call_timeout: Duration,
@@ -67,14 +74,8 @@ pub enum StoreError {
 /// A connection to Redis. Cloning it shares it.
 #[derive(Clone)]
 pub struct Redis {
-    connection: Connection,
+    link: Link,
     call_timeout: Duration,
-}
-
-#[derive(Clone)]
-enum Connection {
-    Single(ConnectionManager),
-    Cluster(ClusterConnection),
 }
 
 impl std::fmt::Debug for Redis {
@@ -86,27 +87,8 @@ impl std::fmt::Debug for Redis {
 impl Redis {
     /// Prepares the connection; it is made when first used. Fails on an URL that is none.
     pub fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
-        let timeout = settings.call_timeout;
-        let connection = match settings.mode {
-            Mode::Standalone => {
-                let url = settings.urls.first().map(String::as_str).unwrap_or_default();
-                // A call fails within its own time; the next one tries to connect again.
-                let config = ConnectionManagerConfig::new()
-                    .set_connection_timeout(Some(timeout))
-                    .set_response_timeout(Some(timeout))
-                    .set_number_of_retries(0);
-                Connection::Single(ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)?)
-            }
-            Mode::Cluster => {
-                let client = ClusterClient::builder(settings.urls.clone())
-                    .connection_timeout(timeout)
-                    .response_timeout(timeout)
-                    .retries(2)
-                    .build()?;
-                Connection::Cluster(client.get_pending_async_connection_with_config(ClusterConfig::new()))
-            }
-        };
-        Ok(Self { connection, call_timeout: timeout })
+        let link = Link::to(Endpoint::new(settings)?);
+        Ok(Self { link, call_timeout: settings.call_timeout })
     }
 
     /// Whether Redis answers.
@@ -125,19 +107,24 @@ impl Redis {
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.call_timeout, call).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(StoreError::Timeout(self.call_timeout)),
+        let generation = self.link.generation();
+        if let Ok(answer) = tokio::time::timeout(self.call_timeout, call).await {
+            return Ok(answer?);
         }
+        // A machine that vanished, or hangs, closes no connection: its silence is all there is to see.
+        self.link.doubt(generation, Doubt::Silent);
+        Err(StoreError::Timeout(self.call_timeout))
     }
 }
 
 impl ConnectionLike for Redis {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match &mut self.connection {
-            Connection::Single(connection) => connection.req_packed_command(cmd),
-            Connection::Cluster(connection) => connection.req_packed_command(cmd),
-        }
+        Box::pin(async move {
+            let (generation, mut connection) = self.link.connection().await?;
+            let answer = connection.req_packed_command(cmd).await;
+            self.link.judge(generation, answer.as_ref().map(std::slice::from_ref));
+            answer
+        })
     }
 
     fn req_packed_commands<'a>(
@@ -146,16 +133,15 @@ impl ConnectionLike for Redis {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        match &mut self.connection {
-            Connection::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Connection::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
+        Box::pin(async move {
+            let (generation, mut connection) = self.link.connection().await?;
+            let answers = connection.req_packed_commands(pipeline, offset, count).await;
+            self.link.judge(generation, answers.as_deref());
+            answers
+        })
     }
 
     fn get_db(&self) -> i64 {
-        match &self.connection {
-            Connection::Single(connection) => connection.get_db(),
-            Connection::Cluster(connection) => connection.get_db(),
-        }
+        self.link.db()
     }
 }

@@ -5,11 +5,13 @@
 //! it, and nowhere else.
 
 mod connection;
+mod endpoint;
 pub mod holds;
+mod link;
 pub mod queue;
 mod script;
 mod settings;
 
-pub use connection::{Mode, Redis, RedisSettings, StoreError};
+pub use connection::{Mode, Redis, RedisSettings, SentinelSettings, StoreError};
 pub use script::{Call, Script};
-pub use settings::{REDIS_MODE, REDIS_TIMEOUT_MS, REDIS_URL};
+pub use settings::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL};

@@ -1,6 +1,6 @@
 //! A script and one call of it.
 
-use redis::{FromRedisValue, ToRedisArgs};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs};
 
 use crate::connection::{Redis, StoreError};
 
@@ -49,34 +49,58 @@ impl Script {
 
     /// Begins a call.
     pub fn call(&self) -> Call<'_> {
-        Call { invocation: self.compiled.prepare_invoke() }
+        Call { script: self, keys: Vec::new(), arguments: Vec::new() }
     }
 }
 
 /// A call being put together.
-#[derive(Debug)]
 pub struct Call<'a> {
-    invocation: redis::ScriptInvocation<'a>,
+    script: &'a Script,
+    keys: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Call<'_> {
+    /// Without its arguments, which may name persons.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("script", &self.script).finish_non_exhaustive()
+    }
 }
 
 impl Call<'_> {
     /// Adds a key.
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
-        self.invocation.key(key);
+        self.keys.push(key.as_bytes().to_vec());
         self
     }
 
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl ToRedisArgs) -> Self {
-        self.invocation.arg(argument);
+        argument.write_redis_args(&mut self.arguments);
         self
     }
 
-    /// Runs it, loading the script first where Redis does not know it (a new server, a restart, `SCRIPT FLUSH`).
+    /// Runs it, with its source where Redis does not know it (a new server, a restart, a failover, `SCRIPT FLUSH`).
     pub async fn run<T: FromRedisValue>(&self, redis: &Redis) -> Result<T, StoreError> {
-        let mut connection = redis.clone();
-        redis.within_timeout(self.invocation.invoke_async(&mut connection)).await
+        redis.within_timeout(self.run_on(redis.clone())).await
+    }
+
+    async fn run_on<T: FromRedisValue>(&self, mut redis: Redis) -> Result<T, RedisError> {
+        let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
+        match self.command("EVALSHA", self.script.compiled.get_hash()).query_async(&mut redis).await {
+            // Not `SCRIPT LOAD`: in a cluster that goes to every node, and would fail for one that is down.
+            Err(error) if error.kind() == unknown => {
+                self.command("EVAL", &self.script.source).query_async(&mut redis).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn command(&self, verb: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(verb);
+        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
+        command
     }
 }
