@@ -31,8 +31,8 @@ const PRIVATE_MODE: u32 = 0o700;
 /// and nginx on 127.0.0.1, with their data under .onsale/. Then it shows the URL, logins and lines
 /// to paste. Data is kept until --reset.
 ///
-/// Where `REDIS_URL` (with `REDIS_MODE=cluster` for a cluster) or `DATABASE_URL` is set, that
-/// server is used instead of a private one.
+/// Where `REDIS_URL` (with `REDIS_MODE=cluster` for a cluster, `sentinel` for sentinels) or
+/// `DATABASE_URL` is set, that server is used instead of a private one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// How many gateways run behind nginx

@@ -4,7 +4,8 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use stack::onsale::RedisMode;
 use stack::{ports, wait};
 
 use super::{Options, Profile};
@@ -27,7 +28,7 @@ pub(super) struct Plan {
     /// None: `given_database_url` is used.
     pub(super) postgres_port: Option<u16>,
     pub(super) given_redis_url: Option<String>,
-    pub(super) given_redis_is_cluster: bool,
+    pub(super) redis_mode: RedisMode,
     pub(super) given_database_url: Option<String>,
     pub(super) data: PathBuf,
     pub(super) profile: Profile,
@@ -38,12 +39,12 @@ impl Plan {
         let given = |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
         let given_redis_url = given("REDIS_URL");
         let given_database_url = given("DATABASE_URL");
-        let given_redis_is_cluster = match given("REDIS_MODE").as_deref() {
-            None | Some("standalone") => false,
-            Some("cluster") if given_redis_url.is_some() => true,
-            Some("cluster") => bail!("REDIS_MODE=cluster needs REDIS_URL: the private Redis is a single server"),
-            Some(_) => bail!("REDIS_MODE is standalone or cluster"),
-        };
+        let redis_mode = given("REDIS_MODE").map_or(Ok(RedisMode::default()), |mode| mode.trim().parse())?;
+        ensure!(
+            redis_mode == RedisMode::Standalone || given_redis_url.is_some(),
+            "REDIS_MODE={} needs REDIS_URL: the private Redis is a single server",
+            redis_mode.as_str()
+        );
         Ok(Self {
             port: options.port,
             gateway_ports: (FIRST_GATEWAY..).take(options.gateways.into()).collect(),
@@ -51,7 +52,7 @@ impl Plan {
             redis_port: given_redis_url.is_none().then_some(REDIS),
             postgres_port: given_database_url.is_none().then_some(POSTGRES),
             given_redis_url,
-            given_redis_is_cluster,
+            redis_mode,
             given_database_url,
             data,
             profile: options.profile,
@@ -133,7 +134,7 @@ mod tests {
             redis_port: None,
             postgres_port: None,
             given_redis_url: None,
-            given_redis_is_cluster: false,
+            redis_mode: RedisMode::Standalone,
             given_database_url: None,
             data: PathBuf::new(),
             profile: Profile::Dev,

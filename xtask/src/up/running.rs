@@ -102,7 +102,7 @@ impl Running {
             logs: plan.logs(),
             secrets,
             redis_url: redis_url.context("no Redis")?,
-            redis_is_cluster: plan.given_redis_is_cluster,
+            redis_mode: plan.redis_mode,
             database_url: database_url.context("no database")?,
             public_url: plan.url(),
             gateway_env,

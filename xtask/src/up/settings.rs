@@ -35,6 +35,9 @@ const OURS: [&str; 12] = [
 /// What the load tests have to know of rooms without settings of their own.
 const LIMITS: [&str; 3] = ["ADMIT_PER_SECOND", "BURST", "MAX_ACTIVE"];
 
+/// What they have to know of sentinels, where it is not the default.
+const SENTINELS: [&str; 2] = ["REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_PASSWORD"];
+
 /// A service's settings by name, with the value of this environment, else the default.
 #[derive(Debug, Default)]
 pub(super) struct Settings(BTreeMap<String, Value>);
@@ -75,17 +78,18 @@ impl Settings {
 
 /// Tells the load tests where the stack is and what its limits are.
 pub(super) fn write_stack_file(plan: &Plan, setup: &Setup, gateway: &Settings) -> Result<()> {
-    let mode = if setup.redis_is_cluster { "cluster" } else { "standalone" };
+    let mode = setup.redis_mode.as_str();
     let mut text = format!(
         "URL={}\nDATABASE_URL={}\nREDIS_URL={}\nREDIS_MODE={mode}\n",
         plan.url(),
         setup.database_url,
         setup.redis_url
     );
-    for name in LIMITS {
-        if let Some(value) = gateway.value(name) {
-            text.extend([name, "=", value, "\n"]);
-        }
+    let given = gateway.given();
+    let limits = LIMITS.iter().filter_map(|name| Some((*name, gateway.value(name)?)));
+    let sentinels = SENTINELS.iter().filter_map(|name| Some((*name, given.get(*name)?.as_str())));
+    for (name, value) in limits.chain(sentinels) {
+        text.extend([name, "=", value, "\n"]);
     }
     let path = plan.data.join(STACK_FILE);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_FILE_MODE).open(&path)?;

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -76,6 +77,38 @@ impl Secrets {
     }
 }
 
+/// How a stack's Redis is set up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    #[default]
+    Standalone,
+    /// Redis Cluster; the URLs are its nodes'.
+    Cluster,
+    /// A master that sentinels watch; the URLs are theirs.
+    Sentinel,
+}
+
+impl RedisMode {
+    /// As `REDIS_MODE` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Cluster => "cluster",
+            Self::Sentinel => "sentinel",
+        }
+    }
+}
+
+impl FromStr for RedisMode {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let modes = [Self::Standalone, Self::Cluster, Self::Sentinel];
+        modes.into_iter().find(|mode| mode.as_str() == text).context("REDIS_MODE is standalone, cluster or sentinel")
+    }
+}
+
 /// What all services of one stack have in common.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -85,10 +118,10 @@ pub struct Setup {
     pub logs: PathBuf,
     /// Keys and secrets.
     pub secrets: Secrets,
-    /// Redis by its URL, or the nodes of a cluster by theirs, comma-separated.
+    /// Redis by its URL, or a cluster's nodes or the sentinels by theirs, comma-separated.
     pub redis_url: String,
-    /// Whether `redis_url` names a cluster.
-    pub redis_is_cluster: bool,
+    /// What `redis_url` names.
+    pub redis_mode: RedisMode,
     /// The database.
     pub database_url: String,
     /// The address that clients see, such as `http://localhost:8080`.
@@ -139,10 +172,9 @@ impl Setup {
     }
 
     fn common_env(&self) -> BTreeMap<String, String> {
-        let mode = if self.redis_is_cluster { "cluster" } else { "standalone" };
         [
             ("REDIS_URL", self.redis_url.as_str()),
-            ("REDIS_MODE", mode),
+            ("REDIS_MODE", self.redis_mode.as_str()),
             ("PUBLIC_URL", &self.public_url),
             ("LOG_FORMAT", "text"),
         ]
@@ -253,6 +285,14 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "SESSION_SECRET=a=b\nTICKET_SECRET=c\nPASS_PRIVATE_KEYS=k1:d\nPASS_PUBLIC_KEYS=k1:e\n";
+
+    #[test]
+    fn a_redis_mode_is_read_as_it_is_written() {
+        for mode in [RedisMode::Standalone, RedisMode::Cluster, RedisMode::Sentinel] {
+            assert_eq!(mode.as_str().parse::<RedisMode>().unwrap(), mode);
+        }
+        assert!("both".parse::<RedisMode>().unwrap_err().to_string().contains("sentinel"));
+    }
 
     #[test]
     fn secrets_keep_their_equal_signs_and_stay_out_of_debug_output() {

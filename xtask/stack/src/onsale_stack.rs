@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::nginx::Nginx;
-use crate::onsale::{Secrets, Service, Setup};
+use crate::onsale::{RedisMode, Secrets, Service, Setup};
 use crate::postgres::Database;
 use crate::scratch::Scratch;
 use crate::{profile_dir, shared};
@@ -25,10 +25,10 @@ pub struct OnsaleOptions {
     pub core_apis: usize,
     /// Whether the demo data is loaded.
     pub demo: bool,
-    /// The Redis to use, or a cluster's nodes comma-separated; the shared one if none.
+    /// The Redis to use, or a cluster's nodes or the sentinels, comma-separated; the shared one if none.
     pub redis_url: Option<String>,
-    /// Whether `redis_url` names a cluster.
-    pub redis_is_cluster: bool,
+    /// What `redis_url` names.
+    pub redis_mode: RedisMode,
     /// The database to use, migrated by the start; a fresh one if none.
     pub database_url: Option<String>,
     /// More variables for gateways.
@@ -46,7 +46,7 @@ impl Default for OnsaleOptions {
             core_apis: 1,
             demo: true,
             redis_url: None,
-            redis_is_cluster: false,
+            redis_mode: RedisMode::default(),
             database_url: None,
             gateway_env: BTreeMap::new(),
             core_api_env: BTreeMap::new(),
@@ -85,7 +85,7 @@ impl Onsale {
             logs: scratch.path().to_path_buf(),
             secrets: Secrets::generate(&crate::binary("gateway")?)?,
             redis_url: options.redis_url.clone().map_or_else(shared::redis_url, Ok)?,
-            redis_is_cluster: options.redis_is_cluster,
+            redis_mode: options.redis_mode,
             database_url: database_url.or_else(|| database.as_ref().map(Database::url)).unwrap_or_default(),
             public_url: "http://localhost:8080".to_owned(),
             gateway_env: options.gateway_env.clone(),
