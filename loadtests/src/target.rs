@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use common::config::Reader;
+use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_URL, RedisSettings};
 use reqwest::Url;
 
 use crate::invariants::Stores;
@@ -12,6 +15,8 @@ use crate::room::Limits;
 
 /// Written by `cargo xtask up`, in the current folder or one above.
 const STACK_FILE: &str = ".onsale/stack.env";
+/// How long Redis may take for one look.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_URL: &str = "http://localhost:8080";
 
 /// Which stack to use, from the command line.
@@ -30,7 +35,8 @@ pub(crate) struct TargetArgs {
         long,
         env = "REDIS_URL",
         hide_env_values = true,
-        help = "Redis to check; several nodes, separated by commas, are a cluster [default: that of `cargo xtask up`]"
+        help = "Redis to check; several, separated by commas, are a cluster's nodes, or as REDIS_MODE says \
+                [default: that of `cargo xtask up`]"
     )]
     redis_url: Option<String>,
     #[arg(long, env = "ADMIT_PER_SECOND", help = "Admissions per second, where a room has no setting of its own")]
@@ -64,21 +70,20 @@ impl TargetArgs {
     pub(crate) fn stores(&self) -> Result<Stores> {
         let mut file = stack_file()?;
         let database_url = self.database_url.clone().or_else(|| file.remove("DATABASE_URL"));
-        let from_flag = self.redis_url.clone();
-        let mode = match &from_flag {
-            Some(_) => std::env::var("REDIS_MODE").ok(),
-            None => file.remove("REDIS_MODE"),
-        };
-        let redis = from_flag.or_else(|| file.remove("REDIS_URL"));
-        let (Some(database_url), Some(redis)) = (database_url, redis) else {
+        let from_flag = self.redis_url.is_some();
+        let redis_url = self.redis_url.clone().or_else(|| file.remove(REDIS_URL.name));
+        let (Some(database_url), Some(redis_url)) = (database_url, redis_url) else {
             bail!(
                 "nothing says where PostgreSQL and Redis are: start the stack with `cargo xtask up` \
                  (it writes {STACK_FILE}), or give --database-url and --redis-url, or skip the checks with --no-check"
             );
         };
-        let redis_urls: Vec<String> = redis.split(',').map(|node| node.trim().to_owned()).collect();
-        let redis_cluster = redis_urls.len() > 1 || mode.is_some_and(|mode| mode == "cluster");
-        Ok(Stores { database_url, redis_urls, redis_cluster })
+        let redis =
+            redis_settings(
+                redis_url,
+                |name| if from_flag { std::env::var(name).ok() } else { file.get(name).cloned() },
+            )?;
+        Ok(Stores { database_url, redis })
     }
 
     /// What the gateways were told about rooms without settings of their own, as far as it is known.
@@ -90,6 +95,21 @@ impl TargetArgs {
             max_active: self.max_active.or_else(|| setting(&file, "MAX_ACTIVE")),
         })
     }
+}
+
+/// The gateways' settings of a Redis at these URLs, with a judge's patience; `setting` looks up all but the URLs.
+fn redis_settings(urls: String, setting: impl Fn(&str) -> Option<String>) -> Result<RedisSettings> {
+    let several = urls.contains(',').then(|| "cluster".to_owned());
+    let mode = setting(REDIS_MODE.name).or(several);
+    let variables = [
+        (REDIS_URL.name, Some(urls)),
+        (REDIS_MODE.name, mode),
+        (REDIS_SENTINEL_MASTER.name, setting(REDIS_SENTINEL_MASTER.name)),
+        (REDIS_SENTINEL_PASSWORD.name, setting(REDIS_SENTINEL_PASSWORD.name)),
+    ];
+    let mut reader = Reader::new(variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    let settings = RedisSettings::read(&mut reader);
+    Ok(RedisSettings { call_timeout: REDIS_TIMEOUT, ..reader.finish_with(settings)? })
 }
 
 fn setting<T: FromStr>(file: &HashMap<String, String>, name: &str) -> Option<T> {
@@ -126,6 +146,8 @@ fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lua::Mode;
+
     use super::*;
 
     #[test]
@@ -155,6 +177,20 @@ mod tests {
         assert!(args.origin().unwrap_err().to_string().contains("--i-own-this-target"));
         args.i_own_this_target = true;
         assert_eq!(args.origin().unwrap(), "http://203.0.113.1");
+    }
+
+    #[test]
+    fn redis_is_what_redis_mode_says_or_else_as_many_urls_are_given() {
+        let mode = |urls: &str, mode: Option<&str>| {
+            let setting = |name: &str| mode.filter(|_| name == REDIS_MODE.name).map(str::to_owned);
+            redis_settings(urls.to_owned(), setting).map(|settings| settings.mode)
+        };
+        let (one, two) = ("redis://a:1", "redis://a:1,redis://b:2");
+        assert_eq!(mode(one, None).unwrap(), Mode::Standalone);
+        assert_eq!(mode(two, None).unwrap(), Mode::Cluster);
+        assert_eq!(mode(one, Some("cluster")).unwrap(), Mode::Cluster);
+        assert!(matches!(mode(two, Some("sentinel")).unwrap(), Mode::Sentinel(asked) if asked.master == "onsale"));
+        assert!(mode(one, Some("both")).unwrap_err().to_string().contains("REDIS_MODE"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod sql;
 
+use lua::RedisSettings;
 use serde::Serialize;
 
 pub use sql::{Database, NAMES};
@@ -14,10 +15,8 @@ pub use sql::{Database, NAMES};
 pub struct Stores {
     /// Connection URL of `PostgreSQL`; may hold a password.
     pub database_url: String,
-    /// Redis nodes; may hold passwords.
-    pub redis_urls: Vec<String>,
-    /// Whether those nodes are a cluster (which may be named by one node alone).
-    pub redis_cluster: bool,
+    /// Where the rooms are.
+    pub redis: RedisSettings,
 }
 
 /// The verdict of one check.

@@ -3,21 +3,19 @@
 
 mod judge;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use redis::aio::ConnectionLike;
-use redis::{FromRedisValue, Script};
+use lua::{Redis, Script};
+use redis::FromRedisValue;
 use uuid::Uuid;
 
 use crate::invariants::Stores;
 pub(crate) use judge::RoomJudge;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// One consistent look at a room. It names the keys as the gateway does (`wr:v1:{<concert>}:…`).
 ///
-/// KEYS room, waiting, present, offers, leases. ARGV the user to watch, or ''.
+/// KEYS see [`LOOK_KEYS`]. ARGV the user to watch, or ''.
 const LOOK: &str = r"#!lua flags=no-writes
 local time = redis.call('TIME')
 local room = redis.call('HMGET', KEYS[1], 'epoch', 'frontier', 'admitted', 'mode', 'admit_per_second', 'burst', 'max_active')
@@ -29,6 +27,9 @@ return {
   room[4] or '', room[5] or '', room[6] or '', room[7] or '',
   front[1] or '', tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1])) or 0, tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1])) or 0,
 }";
+
+/// What it looks at, in the order of its KEYS.
+const LOOK_KEYS: [&str; 5] = ["room", "waiting", "present", "offers", "leases"];
 
 /// What holds where a room has no setting of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -69,48 +70,26 @@ impl RoomSample {
 
 /// A connection to the Redis that holds the rooms.
 #[derive(Clone)]
-pub(crate) enum Rooms {
-    Single(redis::aio::MultiplexedConnection),
-    Cluster(redis::cluster_async::ClusterConnection),
+pub(crate) struct Rooms {
+    redis: Redis,
+    script: Arc<Script>,
 }
 
 impl Rooms {
     pub(crate) async fn connect(stores: &Stores) -> Result<Self> {
-        let connecting = async {
-            let first = stores.redis_urls.first().map(String::as_str).unwrap_or_default();
-            anyhow::Ok(if stores.redis_cluster {
-                let client = redis::cluster::ClusterClient::new(stores.redis_urls.clone())?;
-                Self::Cluster(client.get_async_connection().await?)
-            } else {
-                Self::Single(redis::Client::open(first)?.get_multiplexed_async_connection().await?)
-            })
-        };
-        // The URL is not shown: it may hold a password.
-        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .context("Redis (--redis-url) does not answer")?
-            .context("Redis (--redis-url) can't be used")
+        // The URLs are not shown: they may hold a password.
+        let redis = Redis::new(&stores.redis).context("Redis (--redis-url) can't be used")?;
+        redis.ping().await.context("Redis (--redis-url) does not answer")?;
+        Ok(Self { redis, script: Arc::new(Script::new("look", LOOK, LOOK_KEYS.len())) })
     }
 
     /// Looks at a concert's room, and at the person `watched` in it.
     pub(crate) async fn look(&mut self, concert: Uuid, watched: &str) -> Result<RoomSample> {
-        match self {
-            Self::Single(connection) => look(connection, concert, watched).await,
-            Self::Cluster(connection) => look(connection, concert, watched).await,
-        }
+        let call =
+            LOOK_KEYS.iter().fold(self.script.call(), |call, part| call.key(&format!("wr:v1:{{{concert}}}:{part}")));
+        let values: Vec<redis::Value> = call.arg(watched).run(&self.redis).await?;
+        parse(&values)
     }
-}
-
-async fn look(connection: &mut impl ConnectionLike, concert: Uuid, watched: &str) -> Result<RoomSample> {
-    let script = Script::new(LOOK);
-    let mut call = script.prepare_invoke();
-    for part in ["room", "waiting", "present", "offers", "leases"] {
-        call.key(format!("wr:v1:{{{concert}}}:{part}"));
-    }
-    let values: Vec<redis::Value> = tokio::time::timeout(CONNECT_TIMEOUT, call.arg(watched).invoke_async(connection))
-        .await
-        .context("Redis does not answer")??;
-    parse(&values)
 }
 
 fn parse(values: &[redis::Value]) -> Result<RoomSample> {
@@ -141,10 +120,16 @@ fn parse(values: &[redis::Value]) -> Result<RoomSample> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use lua::{Mode, RedisSettings, SentinelSettings};
+    use redis::RedisResult;
+    use stack::redis::{RedisSentinel, SENTINEL_MASTER};
+
     use super::*;
 
     /// A room as the gateway's scripts leave it: one admitted, one offered, two in line.
-    async fn fill(connection: &mut impl ConnectionLike, concert: Uuid, settings: &[(&str, &str)]) -> RoomResult {
+    async fn fill(redis: &mut Redis, concert: Uuid, settings: &[(&str, &str)]) -> RedisResult<()> {
         let key = |part: &str| format!("wr:v1:{{{concert}}}:{part}");
         let mut pipe = redis::pipe();
         pipe.hset_multiple(key("room"), &[("epoch", 9), ("frontier", 12), ("admitted", 2)]).ignore();
@@ -154,25 +139,15 @@ mod tests {
         pipe.zadd(key("waiting"), "b", 14).ignore().zadd(key("waiting"), "a", 13).ignore();
         pipe.zadd(key("present"), "b", 99_u64).ignore();
         pipe.zadd(key("offers"), "c", 1).ignore().zadd(key("leases"), "d", 2).ignore();
-        pipe.query_async::<()>(connection).await
+        pipe.query_async(redis).await
     }
-
-    type RoomResult = redis::RedisResult<()>;
 
     async fn a_room_is_read_as_it_is(stores: Stores) -> Result<()> {
         let (concert, plain) = (Uuid::new_v4(), Uuid::new_v4());
         let mut rooms = Rooms::connect(&stores).await?;
         let settings = [("max_active", "7"), ("admit_per_second", "2.5"), ("burst", "3")];
-        match &mut rooms {
-            Rooms::Single(connection) => {
-                fill(connection, concert, &settings).await?;
-                fill(connection, plain, &[("mode", "passthrough")]).await?;
-            }
-            Rooms::Cluster(connection) => {
-                fill(connection, concert, &settings).await?;
-                fill(connection, plain, &[("mode", "passthrough")]).await?;
-            }
-        }
+        fill(&mut rooms.redis, concert, &settings).await?;
+        fill(&mut rooms.redis, plain, &[("mode", "passthrough")]).await?;
         let seen = rooms.look(concert, "b").await?;
         assert_eq!((seen.epoch, seen.frontier, seen.admitted, seen.waiting), (9, 12, 2, 2));
         assert_eq!((seen.offers, seen.leases, seen.active()), (1, 1, 2));
@@ -187,15 +162,26 @@ mod tests {
         Ok(())
     }
 
+    fn stores(urls: &str, mode: Mode) -> Stores {
+        let urls = urls.split(',').map(ToOwned::to_owned).collect();
+        let redis = RedisSettings { urls, mode, call_timeout: Duration::from_secs(5) };
+        Stores { database_url: String::new(), redis }
+    }
+
     #[tokio::test]
     async fn a_room_is_read_in_one_redis() -> Result<()> {
-        let redis_urls = vec![stack::shared::redis_url()?];
-        a_room_is_read_as_it_is(Stores { database_url: String::new(), redis_urls, redis_cluster: false }).await
+        a_room_is_read_as_it_is(stores(&stack::shared::redis_url()?, Mode::Standalone)).await
     }
 
     #[tokio::test]
     async fn a_room_is_read_in_a_cluster() -> Result<()> {
-        let redis_urls = stack::shared::redis_cluster_urls()?.split(',').map(ToOwned::to_owned).collect();
-        a_room_is_read_as_it_is(Stores { database_url: String::new(), redis_urls, redis_cluster: true }).await
+        a_room_is_read_as_it_is(stores(&stack::shared::redis_cluster_urls()?, Mode::Cluster)).await
+    }
+
+    #[tokio::test]
+    async fn a_room_is_read_by_sentinel() -> Result<()> {
+        let sentinel = RedisSentinel::start()?;
+        let asked = SentinelSettings { master: SENTINEL_MASTER.to_owned(), password: None };
+        a_room_is_read_as_it_is(stores(&sentinel.urls(), Mode::Sentinel(asked))).await
     }
 }
