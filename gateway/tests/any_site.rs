@@ -72,7 +72,8 @@ async fn no_way_of_writing_the_path_leads_around_the_room() {
         get(&site, path, None).await.is_problem(403, "not_admitted");
     }
     // Sent as they are: an HTTP library would tidy them up.
-    for path in ["/%63heckout/pay", "//checkout/pay", "/x/../checkout/pay", "/x/%2e%2e/checkout/pay", "/checkout%2fpay"] {
+    for path in ["/%63heckout/pay", "//checkout/pay", "/x/../checkout/pay", "/x/%2e%2e/checkout/pay", "/checkout%2fpay"]
+    {
         let answer = raw(&site, path).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
         assert!(!answer.contains("paid"), "{path}");

@@ -336,7 +336,9 @@ fn every_event_of_a_stream_is_what_a_poll_would_tell() {
             for block in text.split("\n\n").filter(|block| block.contains("data: ")) {
                 let field = |name| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
                 let told: Value = serde_json::from_str(field("data").unwrap()).unwrap();
-                assert_none(&faults(&data, &told).into_iter().map(|fault| format!("{name}: {fault}")).collect::<Vec<_>>());
+                assert_none(
+                    &faults(&data, &told).into_iter().map(|fault| format!("{name}: {fault}")).collect::<Vec<_>>(),
+                );
                 let event = field("event").unwrap();
                 let expected = match told["status"].as_str().unwrap() {
                     "waiting" => "position",

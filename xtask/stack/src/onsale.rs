@@ -159,6 +159,7 @@ impl Setup {
     pub fn start_gateway(&self, name: &str, port: Option<u16>, core_api_urls: &[String]) -> Result<Service> {
         let mut env = self.common_env();
         env.insert("CORE_API_URLS".into(), core_api_urls.join(","));
+        env.insert("QUEUE_DATABASE_URL".into(), self.database_url.clone());
         for secret in ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS"] {
             env.insert(secret.into(), self.secrets.get(secret)?.to_owned());
         }
