@@ -333,6 +333,7 @@ impl QueueStore {
     }
 
     /// A call with what every script takes first, in the order of `queue/room.lua`.
+    #[expect(clippy::unused_self, reason = "it reads as what it is: a call of this store's")]
     fn call<'a>(&self, script: &'a Script, room: &RoomKeys, context: &RoomContext) -> Call<'a> {
         room.all()
             .iter()

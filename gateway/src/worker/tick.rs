@@ -114,7 +114,7 @@ impl Heartbeat {
         room.take_settings(&settings);
         self.note_join_rate(room, &counts);
         let measured_per_second = self.meter.observe(&counts);
-        let view = RoomView { measured_per_second, counts, settings, draw, ranks };
+        let view = RoomView { counts, settings, draw, ranks, measured_per_second };
         room.seen.send_replace(Some(Look { view: Arc::new(view), at: begun }));
         self.last = Some(counts);
     }

@@ -24,6 +24,7 @@ use crate::store::record::Changed;
 /// can be sent back; a name that is none of ours is refused.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "`null` is not the same as a field that is missing")]
 pub(super) struct ChangeRequest {
     mode: Option<Mode>,
     paused: Option<bool>,
@@ -46,6 +47,7 @@ pub(super) struct ChangeRequest {
     _figures: Option<IgnoredAny>,
 }
 
+#[expect(clippy::option_option, reason = "see there")]
 /// Tells `null` from a field that is missing.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

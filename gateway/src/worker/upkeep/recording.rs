@@ -104,7 +104,14 @@ fn apply(
 /// Where an event leaves a person, as the column `status` says it.
 fn status(happened: Happened) -> &'static str {
     match happened {
-        Happened::Joined { .. } | Happened::Dealt | Happened::Restored | Happened::Moved | Happened::Returned => {
+        Happened::Joined { .. }
+        | Happened::Dealt
+        | Happened::Restored
+        | Happened::Moved
+        | Happened::Returned
+        // These happen to a room and to nobody in it.
+        | Happened::Lost
+        | Happened::Drawn => {
             "waiting"
         }
         Happened::Entered => "entered",
@@ -115,8 +122,6 @@ fn status(happened: Happened) -> &'static str {
         Happened::Left => "left",
         Happened::Removed => "removed",
         Happened::Paid => "paid",
-        // Nothing that happens to a person.
-        Happened::Lost | Happened::Drawn => "waiting",
     }
 }
 
