@@ -1,5 +1,7 @@
 //! The gateway before a site that knows nothing of us: a plain nginx that serves files.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The draw of `random_at_open`: announced, made once, dealt to everyone as anyone can recompute, kept over a loss.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod support;
 
 use std::collections::BTreeMap;

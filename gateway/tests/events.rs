@@ -1,5 +1,7 @@
 //! The wait as a stream: what polls would tell, pushed; resumed where it broke off; ended cleanly.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What happens in a room is written behind to PostgreSQL, and operators read and steer by it.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod support;
 
 use std::time::Duration;

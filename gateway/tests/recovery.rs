@@ -1,6 +1,8 @@
 //! Redis loses its memory, or its latest part, or goes away: nobody loses their place, no number is given twice, nobody
 //! inside is thrown out, limits hold, and nothing is made up meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
