@@ -266,8 +266,9 @@ impl Case {
     /// The counts of the room are the model's.
     async fn compare_counts(&self) {
         let counts = self.rig.counts().await;
-        let count =
-            |wanted: fn(&Place) -> bool| self.model.places.values().filter(|place| wanted(place)).count() as u32;
+        let count = |wanted: fn(&Place) -> bool| {
+            u32::try_from(self.model.places.values().filter(|place| wanted(place)).count()).unwrap()
+        };
         assert_eq!(counts.epoch, self.model.epoch.unwrap_or(0));
         assert_eq!((counts.seq, counts.frontier), (self.model.seq, self.model.frontier));
         assert_eq!(counts.admitted, self.model.admitted);
