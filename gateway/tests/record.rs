@@ -130,10 +130,10 @@ async fn operators_see_and_steer_rooms_and_every_change_is_kept() {
     assert_eq!(admitted.body, json!({"offered": 1}), "one place inside, paused or not");
     site.until(&tokens[1], "admitted").await;
 
-    let changed = site
+    let applied = site
         .admin(Method::PUT, &path, Some(json!({"paused": false, "maxActive": 2, "admitPerSecond": 2.5, "burst": 3})))
         .await;
-    assert_eq!((&changed.body["maxActive"], &changed.body["admitPerSecond"]), (&json!(2), &json!(2.5)), "{changed:?}");
+    assert_eq!((&applied.body["maxActive"], &applied.body["admitPerSecond"]), (&json!(2), &json!(2.5)), "{applied:?}");
     site.until(&tokens[2], "admitted").await;
 
     let removed = site.admin(Method::DELETE, &format!("{path}/visitors/{}", users[3]), None).await;
