@@ -101,11 +101,11 @@ mod tests {
     fn the_settings_say_the_bursts_that_there_are() {
         let limits = RateLimits::read(&mut Reader::new([])).unwrap();
         for (setting, rate, burst) in [
-            (JOINS_PER_MINUTE_PER_USER, limits.joins_per_user, 20),
+            (JOINS_PER_MINUTE_PER_USER, limits.joins_per_user, 100),
             (POLLS_PER_MINUTE_PER_USER, limits.polls_per_user, 30),
-            (RESERVATIONS_PER_MINUTE_PER_USER, limits.reservations_per_user, 30),
+            (RESERVATIONS_PER_MINUTE_PER_USER, limits.reservations_per_user, 150),
             (LOGINS_PER_MINUTE_PER_ADDRESS, limits.logins_per_address, 600),
-            (UNVERIFIED_PER_MINUTE_PER_ADDRESS, limits.unverified_per_address, 200),
+            (UNVERIFIED_PER_MINUTE_PER_ADDRESS, limits.unverified_per_address, 2_000),
         ] {
             assert_eq!(setting.default, Some(&*rate.per_minute.to_string()), "{}", setting.name);
             assert_eq!(rate.burst(), burst, "{}", setting.name);
