@@ -9,6 +9,7 @@ pub mod http;
 pub mod ids;
 pub mod language;
 pub mod lifecycle;
+pub mod metrics;
 pub mod money;
 pub mod problem;
 pub mod rate_limit;

@@ -10,6 +10,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::endpoint::Endpoint;
 use crate::link::{Doubt, Link};
+use crate::metrics::{ErrorKind, expect_errors, note_error};
 
 /// How Redis is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +88,7 @@ impl std::fmt::Debug for Redis {
 impl Redis {
     /// Prepares the connection; it is made when first used. Fails on an URL that is none.
     pub fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
+        expect_errors();
         let link = Link::to(Endpoint::new(settings)?);
         Ok(Self { link, call_timeout: settings.call_timeout })
     }
@@ -109,10 +111,14 @@ impl Redis {
     ) -> Result<T, StoreError> {
         let generation = self.link.generation();
         if let Ok(answer) = tokio::time::timeout(self.call_timeout, call).await {
-            return Ok(answer?);
+            return answer.map_err(|error| {
+                note_error(if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Error });
+                error.into()
+            });
         }
         // A machine that vanished, or hangs, closes no connection: its silence is all there is to see.
         self.link.doubt(generation, Doubt::Silent);
+        note_error(ErrorKind::Timeout);
         Err(StoreError::Timeout(self.call_timeout))
     }
 }

@@ -8,10 +8,12 @@ mod connection;
 mod endpoint;
 pub mod holds;
 mod link;
+mod metrics;
 pub mod queue;
 mod script;
 mod settings;
 
 pub use connection::{Mode, Redis, RedisSettings, SentinelSettings, StoreError};
+pub use metrics::METRICS;
 pub use script::{Call, Script};
 pub use settings::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL};

@@ -1,8 +1,12 @@
 //! A script and one call of it.
 
+use std::time::Instant;
+
+use ::metrics::{Histogram, histogram};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs};
 
 use crate::connection::{Redis, StoreError};
+use crate::metrics::SCRIPT_DURATION;
 
 /// One script: its source, and how many keys it declares. More than that many are one per item of the call (`KEYS[n..]`
 /// in its header).
@@ -11,6 +15,7 @@ pub struct Script {
     source: String,
     fixed_keys: usize,
     compiled: redis::Script,
+    duration: Histogram,
 }
 
 impl std::fmt::Debug for Script {
@@ -22,14 +27,15 @@ impl std::fmt::Debug for Script {
 impl Script {
     /// A script by its file's name (`queue/join`), its source, and the number of keys that every call has.
     pub fn new(name: &'static str, source: &'static str, fixed_keys: usize) -> Self {
-        Self { name, source: source.to_owned(), fixed_keys, compiled: redis::Script::new(source) }
+        let compiled = redis::Script::new(source);
+        Self { name, source: source.to_owned(), fixed_keys, compiled, duration: duration_of(name) }
     }
 
     /// The same for one of a family: `prelude` goes behind the first line, which tells Redis how to run the script.
     pub fn with_prelude(name: &'static str, prelude: &str, source: &str, fixed_keys: usize) -> Self {
         let (first, rest) = source.split_once('\n').unwrap_or((source, ""));
         let source = format!("{first}\n{prelude}{rest}");
-        Self { name, compiled: redis::Script::new(&source), source, fixed_keys }
+        Self { name, compiled: redis::Script::new(&source), source, fixed_keys, duration: duration_of(name) }
     }
 
     /// Its file's name.
@@ -51,6 +57,10 @@ impl Script {
     pub fn call(&self) -> Call<'_> {
         Call { script: self, keys: Vec::new(), arguments: Vec::new() }
     }
+}
+
+fn duration_of(name: &'static str) -> Histogram {
+    histogram!(SCRIPT_DURATION.name, "script" => name)
 }
 
 /// A call being put together.
@@ -84,7 +94,10 @@ impl Call<'_> {
 
     /// Runs it, with its source where Redis does not know it (a new server, a restart, a failover, `SCRIPT FLUSH`).
     pub async fn run<T: FromRedisValue>(&self, redis: &Redis) -> Result<T, StoreError> {
-        redis.within_timeout(self.run_on(redis.clone())).await
+        let begun = Instant::now();
+        let answer = redis.within_timeout(self.run_on(redis.clone())).await;
+        self.script.duration.record(begun.elapsed());
+        answer
     }
 
     async fn run_on<T: FromRedisValue>(&self, mut redis: Redis) -> Result<T, RedisError> {

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::measure;
 use super::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::language::Language;
 use crate::problem::{ErrorCode, Problem};
@@ -48,6 +49,7 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
         log_problem(&problem, &method, &route, request_id.as_str());
     }
     response.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
+    measure::note(&route, response.status(), started.elapsed());
     tracing::info!(
         target: "request",
         request_id = request_id.as_str(),
@@ -88,6 +90,7 @@ fn write_body(response: &mut Response, problem: &Problem, language: Language, re
 
 fn log_problem(problem: &Problem, method: &Method, route: &str, request_id: &str) {
     let (error, cause) = (problem.code().as_str(), problem.cause().unwrap_or_default());
+    measure::note_problem(error);
     match problem.code().status() {
         StatusCode::INTERNAL_SERVER_ERROR => {
             tracing::error!(request_id, %method, route, error, cause, "request failed");

@@ -6,6 +6,7 @@ mod extract;
 pub mod health;
 mod in_flight;
 mod layer;
+mod measure;
 mod page;
 mod request_id;
 mod serve;
