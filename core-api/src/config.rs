@@ -21,6 +21,12 @@ pub const LISTEN: Setting = Setting {
     unit: "address:port",
     meaning: "Where core-api listens.",
 };
+const METRICS_LISTEN: Setting = Setting {
+    name: "CORE_API_METRICS_LISTEN",
+    default: Some(""),
+    unit: "address:port",
+    meaning: "Where Prometheus reads figures at `/metrics`, which is for nobody else to reach; without it none are kept.",
+};
 /// Which database.
 pub const DATABASE_URL: Setting = Setting {
     name: "DATABASE_URL",
@@ -88,6 +94,7 @@ const MAX_IN_FLIGHT: Setting = Setting {
 /// Every setting, in the order of README.
 pub const SETTINGS: &[Setting] = &[
     LISTEN,
+    METRICS_LISTEN,
     PUBLIC_URL,
     DATABASE_URL,
     DATABASE_MAX_CONNECTIONS,
@@ -117,6 +124,8 @@ const MAX_SECONDS: u32 = 7 * 24 * 3_600;
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it tells figures, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where users reach the site.
     pub public_url: String,
     /// Which database.
@@ -160,6 +169,7 @@ impl Config {
     fn read_from(reader: &mut Reader) -> Option<Self> {
         // Each is read before any is missed, so that all faults come at once.
         let listen = reader.parse(&LISTEN);
+        let metrics_listen = reader.parse(&METRICS_LISTEN);
         let public_url = reader.text(&PUBLIC_URL);
         let database_url = reader.text(&DATABASE_URL);
         let database_max_connections = reader.number(&DATABASE_MAX_CONNECTIONS, 1..=1_000);
@@ -176,6 +186,7 @@ impl Config {
         let hold_seconds = hold_seconds?;
         Some(Self {
             listen: listen?,
+            metrics_listen,
             public_url,
             database_url,
             database_max_connections: database_max_connections?,

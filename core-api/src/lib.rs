@@ -16,3 +16,6 @@ mod worker;
 
 pub use app::App;
 pub use state::AppState;
+
+/// The figures that a core-api keeps.
+pub const METRICS: &[&[common::metrics::Metric]] = &[common::metrics::METRICS, lua::METRICS];

@@ -64,6 +64,7 @@ async fn serve() -> anyhow::Result<ExitCode> {
     telemetry::init(&mut reader);
     let config = Config::read(reader)?;
     let lifecycle = Lifecycle::default();
+    common::metrics::start(config.metrics_listen, core_api::METRICS, &lifecycle).await?;
     let app = App::new(&config, Arc::new(SystemClock), lifecycle)?;
     let listener = TcpListener::bind(config.listen)
         .await

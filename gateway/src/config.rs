@@ -21,6 +21,12 @@ const LISTEN: Setting = Setting {
     unit: "address:port",
     meaning: "Where the gateway listens.",
 };
+const METRICS_LISTEN: Setting = Setting {
+    name: "GATEWAY_METRICS_LISTEN",
+    default: Some(""),
+    unit: "address:port",
+    meaning: "Where Prometheus reads figures at `/metrics`, which is for nobody else to reach; without it none are kept.",
+};
 const CORE_API_URLS: Setting = Setting {
     name: "CORE_API_URLS",
     default: Some("http://127.0.0.1:3201"),
@@ -129,6 +135,7 @@ const MAX_CONNECTIONS: Setting = Setting {
 /// All of them, in the order in which README shows them.
 pub const SETTINGS: &[Setting] = &[
     LISTEN,
+    METRICS_LISTEN,
     PUBLIC_URL,
     CORE_API_URLS,
     UPSTREAM_URL,
@@ -167,6 +174,8 @@ pub const SETTINGS: &[Setting] = &[
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it tells figures, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// How it writes cookies.
     pub cookies: SetCookie,
     /// The replicas of core-api.
@@ -208,6 +217,7 @@ impl Config {
     fn read_from(reader: &mut Reader) -> Option<Self> {
         // Every setting is read before any is missed, so that all faults come at once.
         let listen = reader.parse(&LISTEN);
+        let metrics_listen = reader.parse(&METRICS_LISTEN);
         let cookies = SetCookie::for_site(&reader.text(&PUBLIC_URL));
         let core_api_urls = urls(reader, &CORE_API_URLS);
         let site = ProtectedSite::read(reader);
@@ -224,6 +234,7 @@ impl Config {
         let rate_limits = RateLimits::read(reader);
         Some(Self {
             listen: listen?,
+            metrics_listen,
             cookies,
             core_api_urls: core_api_urls?,
             site: site?,

@@ -9,6 +9,7 @@
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod metrics;
 pub mod rate_limits;
 pub mod secrets;
 pub mod store;

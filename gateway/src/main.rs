@@ -57,6 +57,7 @@ async fn serve() -> anyhow::Result<ExitCode> {
     let listen = config.listen;
     let limits = ServeLimits { max_connections: config.max_connections, ..ServeLimits::default() };
     let lifecycle = Lifecycle::default();
+    common::metrics::start(config.metrics_listen, gateway::metrics::ALL, &lifecycle).await?;
     let app = gateway::app(gateway::state(config, Arc::new(SystemClock), &lifecycle)?);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
     tracing::info!(%listen, "gateway is serving");

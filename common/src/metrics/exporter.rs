@@ -82,12 +82,14 @@ impl Exporter {
         if let Some(exporter) = &*installed {
             return Ok(exporter.clone());
         }
-        let lasting = builder(metrics)?.build_recorder();
-        // Whatever lapses loses its handles, so only figures whose writers know that may.
-        let lapsing = builder(metrics)?.idle_timeout(MetricKindMask::ALL, Some(ROOM_LASTS)).build_recorder();
-        let exporter = Self { lasting: lasting.handle(), lapsing: lapsing.handle(), process: Collector::default() };
+        let recorders = Recorders::new(metrics, ROOM_LASTS)?;
+        let exporter = Self {
+            lasting: recorders.lasting.handle(),
+            lapsing: recorders.lapsing.handle(),
+            process: Collector::default(),
+        };
         // Not `install_recorder`: there are two, and a global one can be set but once.
-        metrics::set_global_recorder(Recorders { lasting, lapsing }).map_err(|_| MetricsError::Taken)?;
+        metrics::set_global_recorder(recorders).map_err(|_| MetricsError::Taken)?;
         for metric in metrics.iter().copied().flatten() {
             describe(metric);
         }
@@ -140,6 +142,13 @@ struct Recorders {
 }
 
 impl Recorders {
+    fn new(metrics: &[&[Metric]], room_lasts: Duration) -> Result<Self, BuildError> {
+        let lasting = builder(metrics)?.build_recorder();
+        // Whatever lapses loses its handles, so only figures whose writers know that may.
+        let lapsing = builder(metrics)?.idle_timeout(MetricKindMask::ALL, Some(room_lasts)).build_recorder();
+        Ok(Self { lasting, lapsing })
+    }
+
     fn of(&self, name: &str) -> &PrometheusRecorder {
         if name.starts_with(ROOM_PREFIX) { &self.lapsing } else { &self.lasting }
     }
@@ -168,5 +177,35 @@ impl Recorder for Recorders {
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
         self.of(key.name()).register_histogram(key, metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{counter, gauge, histogram};
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_room_lapses_and_nothing_else_does() {
+        // Anything not written between two scrapes is old by then.
+        let recorders = Recorders::new(&[], Duration::ZERO).unwrap();
+        let scrape = || recorders.lasting.handle().render() + &recorders.lapsing.handle().render();
+        metrics::with_local_recorder(&recorders, || {
+            let lasting = counter!("onsale_gateway_joins_total");
+            lasting.increment(1);
+            gauge!("onsale_room_waiting", "concert" => "c").set(7);
+            counter!("onsale_room_claims_total", "concert" => "c").increment(1);
+            histogram!("onsale_room_claim_lag_seconds", "concert" => "c").record(1.0);
+            let first = scrape();
+            for name in ["onsale_room_waiting", "onsale_room_claims_total", "onsale_room_claim_lag_seconds_count"] {
+                assert!(first.contains(&format!("{name}{{concert=")), "{first}");
+            }
+            assert!(!scrape().contains("concert="), "{}", scrape());
+            lasting.increment(1);
+            assert!(scrape().contains("onsale_gateway_joins_total 2"), "{}", scrape());
+            gauge!("onsale_room_waiting", "concert" => "c").set(8);
+            assert!(scrape().contains("onsale_room_waiting{concert=\"c\"} 8"), "it is back with a new handle");
+        });
     }
 }

@@ -18,6 +18,8 @@ pub use outlook::{Outlook, Stock};
 pub use protected::{AmbiguousPath, ProtectedRoutes};
 pub use settings::{Mode, Order, RoomDefaults, RoomSettings, SettingsInForce};
 pub use standing::{Lease, Standing};
+#[cfg(test)]
+pub(crate) use view::tests::for_tests as view_for_tests;
 pub use view::{DrawState, RankTable, RateMeter, RoomCounts, RoomView};
 
 use std::time::Duration;

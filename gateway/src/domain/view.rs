@@ -210,6 +210,11 @@ pub(crate) mod tests {
         }
     }
 
+    /// An empty room that admits ten a second.
+    pub(crate) fn for_tests() -> RoomView {
+        view(counts(), settings(), None)
+    }
+
     pub(crate) fn counts() -> RoomCounts {
         RoomCounts {
             epoch: 1,

@@ -13,6 +13,7 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use metrics::{Gauge, gauge};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use super::rate_limit::Polling;
 use super::state::AppState;
 use super::telling::{Person, standing_of, tell};
 use crate::domain::Standing;
+use crate::metrics::STREAMS;
 
 /// A silence this long is broken by a comment, before any proxy in between takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -44,7 +46,7 @@ pub(super) async fn events(
     language: Language,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let slot = state.streams.enter()?;
+    let slot = OpenStream::new(state.streams.enter()?);
     // A place that can't be told now is told as a poll would: with a status, before the stream begins.
     let room = state.rooms.room(presented.concert()).await?;
     room.view().await?;
@@ -76,7 +78,27 @@ struct Wait {
     /// When they are told next.
     next: Instant,
     is_over: bool,
+    _slot: OpenStream,
+}
+
+/// A stream's place among those open, counted for as long as it is held.
+struct OpenStream {
     _slot: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl OpenStream {
+    fn new(slot: OwnedSemaphorePermit) -> Self {
+        let open = gauge!(STREAMS.name);
+        open.increment(1);
+        Self { _slot: slot, open }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.open.decrement(1);
+    }
 }
 
 fn stream(wait: Wait) -> impl Stream<Item = Result<Event, Infallible>> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -14,12 +14,14 @@ use http::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use metrics::{counter, histogram};
 use tower_http::timeout::{TimeoutBody, TimeoutError};
 
 use super::client_address::{REAL_IP_HEADER, client_address};
 use super::state::AppState;
+use crate::metrics::{PROXIED, PROXY_DURATION};
 
 /// The most that a body may have on its way through.
 const MAX_BODY: usize = 1024 * 1024;
@@ -82,14 +84,34 @@ pub(super) async fn proxy(
     }
     *request.version_mut() = Version::HTTP_11;
 
-    let response = if held_length(&request)?.is_some() {
-        state.core.send(hold(request).await?).await?
+    let begun = Instant::now();
+    let answered = pass_on(&state, request).await;
+    note_passed_on(answered.as_ref().ok().map(Response::status), begun.elapsed());
+    answered.map(pass_back)
+}
+
+/// core-api's answer, as it comes.
+async fn pass_on(state: &AppState, request: Request) -> Result<Response, Problem> {
+    if held_length(&request)?.is_some() {
+        Ok(state.core.send(hold(request).await?).await?)
     } else {
         let fault = BodyFault::default();
         let streamed = state.core.stream(request.map(|body| bounded(body, &fault))).await;
-        streamed.map_err(|away| fault.problem().unwrap_or_else(|| away.into()))?
+        streamed.map_err(|away| fault.problem().unwrap_or_else(|| away.into()))
+    }
+}
+
+fn note_passed_on(status: Option<StatusCode>, elapsed: Duration) {
+    let status = match status.map(|status| status.as_u16() / 100) {
+        Some(1) => "1xx",
+        Some(2) => "2xx",
+        Some(3) => "3xx",
+        Some(4) => "4xx",
+        Some(_) => "5xx",
+        None => "none",
     };
-    Ok(pass_back(response))
+    counter!(PROXIED.name, "status" => status).increment(1);
+    histogram!(PROXY_DURATION.name).record(elapsed);
 }
 
 fn clean_request(headers: &mut HeaderMap) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use common::ids::UserId;
 use lua::StoreError;
+use metrics::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,8 @@ async fn serve(room: &Room, batch: &mut Vec<Request>) {
             }
         }
     }
+    note_size(&room.figures.joined_at_once, joins.0.len());
+    note_size(&room.figures.polled_at_once, polls.0.len());
     let context = room.context();
     let (joined, polled) = tokio::join!(
         async { if joins.0.is_empty() { None } else { Some(room.store.join(&room.keys, &context, &joins.0).await) } },
@@ -55,6 +58,12 @@ async fn serve(room: &Room, batch: &mut Vec<Request>) {
     if let Some(polled) = polled {
         let users: Vec<UserId> = polls.0.iter().map(|(user, ..)| *user).collect();
         answer(room, &users, polls.1, polled);
+    }
+}
+
+fn note_size(sizes: &Histogram, people: usize) {
+    if people > 0 {
+        sizes.record(u32::try_from(people).unwrap_or(u32::MAX));
     }
 }
 

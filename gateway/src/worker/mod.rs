@@ -7,11 +7,13 @@
 
 mod batch;
 mod draw;
+mod measure;
 mod recent;
 mod room;
 mod rooms;
 mod tick;
 mod upkeep;
+mod waits;
 
 pub use room::Room;
 pub use rooms::Rooms;

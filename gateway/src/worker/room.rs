@@ -10,6 +10,7 @@ use common::tokens::{PassId, Ticket};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::draw::Deal;
+use super::measure::Figures;
 use super::recent::Recent;
 use crate::domain::{ConcertFacts, DrawState, Mode, QueueError, RoomView, SaleStatus, SettingsInForce, Standing};
 use crate::store::record::{Record, RecordError};
@@ -60,6 +61,8 @@ pub struct Room {
     pub(super) recent: Recent,
     /// The positions that its draw deals, once they have been worked out.
     pub(super) deal: Deal,
+    /// What is told of it to Prometheus.
+    pub(super) figures: Figures,
     /// Whether events are recorded, and a room can be put together again from the record.
     recorded: bool,
     settings: RwLock<SettingsInForce>,
@@ -93,6 +96,7 @@ impl Room {
             wanted: Notify::new(),
             recent: Recent::default(),
             deal: Deal::default(),
+            figures: Figures::of(concert),
             recorded,
             settings: RwLock::new(settings),
             furthest: Mutex::default(),
@@ -166,6 +170,7 @@ impl Room {
             && let standing @ (Standing::Waiting { .. } | Standing::Gathering { .. } | Standing::Admitted(_)) =
                 self.look_up_ticket(ticket).await?
         {
+            self.figures.joins.increment(1);
             return Ok(standing);
         }
         self.left.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
@@ -174,7 +179,10 @@ impl Room {
         self.wanted.notify_one();
         match standing {
             Standing::Closed => Err(QueueError::SalesClosed),
-            standing => Ok(standing),
+            standing => {
+                self.figures.joins.increment(1);
+                Ok(standing)
+            }
         }
     }
 
@@ -182,9 +190,12 @@ impl Room {
     /// position, the view says how far the room has come.
     pub async fn stand(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
         let view = self.view().await?;
-        let standing = match self.stand_in(&view, ticket) {
-            Some(standing) => standing,
-            None => self.look_up_ticket(ticket).await?,
+        let standing = if let Some(standing) = self.stand_in(&view, ticket) {
+            self.figures.polls_from_memory.increment(1);
+            standing
+        } else {
+            self.figures.polls_by_redis.increment(1);
+            self.look_up_ticket(ticket).await?
         };
         // Who waits for a sale that is over waits for nothing; who is inside already may finish.
         Ok(match (standing, self.sale_over(&view)) {
@@ -222,6 +233,7 @@ impl Room {
     /// Where the bearer of a pass stands.
     pub async fn stand_admitted(&self, user: UserId, pass: PassId) -> Result<Standing, QueueError> {
         self.view().await?;
+        self.figures.polls_by_redis.increment(1);
         self.look_up(user, pass.position, 0).await
     }
 

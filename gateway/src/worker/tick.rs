@@ -57,6 +57,9 @@ pub(super) async fn run(room: Arc<Room>, record: Option<Record>, stopping: Cance
 async fn rest(room: &Room) {
     // Where nobody is, nothing changes by itself: the next one who asks is waited for.
     if room.is_idle() || room.is_empty() {
+        if room.is_idle() {
+            room.figures.note_rest();
+        }
         room.wanted.notified().await;
         return tokio::time::sleep(TICK_WANTED).await;
     }
@@ -115,6 +118,7 @@ impl Heartbeat {
         self.note_join_rate(room, &counts);
         let measured_per_second = self.meter.observe(&counts);
         let view = RoomView { counts, settings, draw, ranks, measured_per_second };
+        room.figures.note_view(&view, room.context().sale_over);
         room.seen.send_replace(Some(Look { view: Arc::new(view), at: begun }));
         self.last = Some(counts);
     }

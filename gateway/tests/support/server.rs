@@ -111,6 +111,7 @@ impl Site {
     pub fn config(room: RoomDefaults, redis: RedisSettings, cores: &[SocketAddr]) -> Config {
         Config {
             listen: "127.0.0.1:0".parse().unwrap(),
+            metrics_listen: None,
             cookies: SetCookie::for_site("http://localhost"),
             core_api_urls: cores.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
             site: None,

@@ -36,6 +36,7 @@ pub(super) async fn rebuild(room: &Room, record: &Record) -> Result<(), UpkeepEr
         }
     }
     room.store.restore(&room.keys, &room.context(), draw, &room.recent.people_at_most(CALL), true).await?;
+    room.figures.note_rebuilt();
     tracing::info!(concert = %room.concert, put, "the room is put together again from the record");
     room.wanted.notify_one();
     Ok(())

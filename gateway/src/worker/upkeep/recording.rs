@@ -28,6 +28,8 @@ pub(super) async fn record(room: &Room, tools: &Tools, record: &Record) -> Resul
         let rows = rows(room, tools, &batches);
         record.write(room.concert, &batches, &rows).await?;
         room.store.forget_recorded(&room.keys, &batches).await?;
+        let pace = room.latest_view().map(|view| Pace::of(&view));
+        room.figures.note_recorded(&batches, pace.as_ref());
     }
     Ok(())
 }
