@@ -1,7 +1,7 @@
 //! What Prometheus reads of a gateway. The recorder is the process's own, so this is a test binary with one test.
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
-#![allow(clippy::float_cmp, reason = "counts, which are whole")]
+#![expect(clippy::float_cmp, reason = "what is compared is counted, and whole")]
 
 mod support;
 

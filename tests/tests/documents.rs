@@ -65,6 +65,15 @@ fn the_list_of_errors_is_the_catalogue() {
 }
 
 #[test]
+fn the_guide_to_monitoring_lists_every_metric_as_the_code_has_it() {
+    use common::metrics::markdown_table as table;
+    // One after the other: all are in one file, which may have to be rewritten.
+    has_table("docs/MONITORING.md", "common metrics", &table(common::metrics::METRICS));
+    has_table("docs/MONITORING.md", "redis metrics", &table(lua::METRICS));
+    has_table("docs/MONITORING.md", "gateway metrics", &table(gateway::metrics::METRICS));
+}
+
+#[test]
 fn documents_name_files_that_exist() {
     let docs = std::fs::read_dir(path("docs")).unwrap().map(|entry| entry.unwrap().path());
     let documents = docs

@@ -204,15 +204,15 @@ fn seconds(ms: i64) -> f64 {
 struct Total {
     epoch: u32,
     last: u64,
-    so_far: u64,
+    sum: u64,
 }
 
 impl Total {
     fn take_in(&mut self, epoch: u32, count: u64) -> u64 {
         let goes_on = epoch == self.epoch && count >= self.last;
-        self.so_far += if goes_on { count - self.last } else { count };
+        self.sum += if goes_on { count - self.last } else { count };
         (self.epoch, self.last) = (epoch, count);
-        self.so_far
+        self.sum
     }
 }
 

@@ -1,10 +1,11 @@
 //! The steps of `cargo xtask test`.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use stack::install::Tool;
 use stack::process::Foreground;
@@ -33,6 +34,8 @@ pub(super) enum Step {
     Sqlx,
     /// Unit, Lua, SQL, HTTP, nginx and end-to-end tests
     Tests,
+    /// What a gateway tells Prometheus, and the alerts made of it
+    Metrics,
     /// Lint of api-spec.yaml
     Spec,
     /// Syntax of shell scripts
@@ -72,6 +75,7 @@ impl Step {
             Self::Build => "cargo build",
             Self::Sqlx => ".sqlx up to date",
             Self::Tests => "cargo test",
+            Self::Metrics => "promtool",
             Self::Spec => "lint of api-spec.yaml",
             Self::Scripts => "shell scripts",
             Self::Compose => "docker compose config",
@@ -93,11 +97,41 @@ impl Step {
                 Outcome::Passed => cargo_test::run(&servers.environment()?, filter).map(Outcome::Tests),
                 broken => Ok(broken),
             },
+            Self::Metrics => check_metrics(servers),
             Self::Spec => lint_spec(),
             Self::Scripts => check_scripts(),
             Self::Compose => check_compose(),
         }
     }
+}
+
+/// Has promtool read what a running gateway tells, and make each alert go off.
+fn check_metrics(servers: &Servers) -> Result<Outcome> {
+    if let Err(error) = ui::install(&[Tool::Promtool]) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    let scrape = stack::profile_dir()?.parent().context("no target folder")?.join("metrics/gateway.txt");
+    if scrape.is_file() {
+        std::fs::remove_file(&scrape)?;
+    }
+    let environment = servers.environment()?;
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    // Of the whole workspace, for the same features as in all other steps: nothing is built anew.
+    let arguments = ["test", "--workspace", "--test", "metrics", quietness()];
+    let Outcome::Passed = cargo(&arguments, &environment)? else {
+        return Ok(Outcome::Failed("there is no scrape to check, see above".to_owned()));
+    };
+    let text = File::open(&scrape).with_context(|| scrape.display().to_string())?;
+    programs::output(programs::command("promtool").args(["check", "metrics"]).stdin(text))?;
+    let monitoring = stack::project_root().join("docker/monitoring");
+    for (words, file) in [
+        (["check", "config"], "prometheus.yml"),
+        (["check", "rules"], "alerts.yml"),
+        (["test", "rules"], "alerts_test.yml"),
+    ] {
+        programs::output(programs::command("promtool").args(words).arg(monitoring.join(file)))?;
+    }
+    Ok(Outcome::Passed)
 }
 
 /// Cargo's progress is for terminals; in a log, two hundred lines about dependencies hide the rest.

@@ -18,6 +18,8 @@ pub enum Tool {
     Nginx,
     /// node, npm and npx.
     Node,
+    /// promtool.
+    Promtool,
 }
 
 impl Tool {
@@ -28,6 +30,7 @@ impl Tool {
             Self::Postgres => postgres::Programs::find().is_ok_and(|found| programs::is_executable(&found.psql())),
             Self::Nginx => programs::find("nginx").is_some(),
             Self::Node => ["node", "npm", "npx"].iter().all(|name| programs::find(name).is_some()),
+            Self::Promtool => programs::find("promtool").is_some(),
         }
     }
 
@@ -39,6 +42,7 @@ impl Tool {
             // NodeSource's nodejs brings npm with it and conflicts with Debian's.
             Self::Node if programs::find("node").is_some() => &["npm"],
             Self::Node => &["nodejs", "npm"],
+            Self::Promtool => &["prometheus"],
         }
     }
 
@@ -49,6 +53,7 @@ impl Tool {
             Self::Postgres => &["postgresql"],
             Self::Nginx => &["nginx"],
             Self::Node => &[],
+            Self::Promtool => &["prometheus"],
         }
     }
 
@@ -58,6 +63,7 @@ impl Tool {
             Self::Postgres => "postgresql@17",
             Self::Nginx => "nginx",
             Self::Node => "node",
+            Self::Promtool => "prometheus",
         }
     }
 }
