@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use http::Method;
-use serde_json::Value;
+use jsonschema::Validator;
+use serde_json::{Value, json};
 
 /// The document.
 #[derive(Debug)]
@@ -85,6 +86,25 @@ impl Spec {
         Ok(routes)
     }
 
+    /// Checks values against `schema`; at the top level no field may stand in them that the schema does not name.
+    pub fn validator(&self, schema: &Value) -> anyhow::Result<Validator> {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "allOf": [schema],
+            "unevaluatedProperties": false,
+            "components": { "schemas": self.document["components"]["schemas"] },
+        });
+        jsonschema::options().should_validate_formats(true).build(&schema).context("that is no schema")
+    }
+
+    /// Fails, with all that is wrong, unless `value` is what the schema `name` of the components says.
+    pub fn check(&self, name: &str, value: &Value) -> anyhow::Result<()> {
+        let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
+        let faults = faults(&self.validator(&schema)?, value);
+        ensure!(faults.is_empty(), "this is no {name}: {value}\n{}", faults.join("\n"));
+        Ok(())
+    }
+
     /// What a node stands for: itself, or where its `$ref` leads within the document.
     pub fn resolve<'a>(&'a self, node: &'a Value) -> anyhow::Result<&'a Value> {
         let mut node = node;
@@ -96,6 +116,11 @@ impl Spec {
         }
         bail!("a $ref leads in a circle: {node}")
     }
+}
+
+/// What of `value` does not fit, one message for each fault.
+pub fn faults(validator: &Validator, value: &Value) -> Vec<String> {
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 /// `x-served-by`: one name, or a list of them.

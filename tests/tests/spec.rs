@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::draw::{self, Seed};
 use common::language::Language;
 use common::problem::{ErrorCode, Problem};
-use e2e::spec::{Operation, Spec};
+use e2e::spec::{Operation, Spec, faults};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
@@ -79,19 +79,8 @@ fn examples<'a>(spec: &'a Spec, media_type: &'a Value) -> Vec<(&'a str, &'a Valu
         .collect()
 }
 
-/// Checks values against `schema`; at the top level no field may stand in them that the schema does not name.
 fn validator(spec: &Spec, schema: &Value) -> Validator {
-    let schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "allOf": [schema],
-        "unevaluatedProperties": false,
-        "components": { "schemas": spec.document()["components"]["schemas"] },
-    });
-    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
-}
-
-fn faults(validator: &Validator, value: &Value) -> Vec<String> {
-    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    spec.validator(schema).unwrap()
 }
 
 /// What does not hold, as one message.
