@@ -264,8 +264,13 @@ impl Service {
 
     /// Stops it if it runs, starts it again on the same port and waits until it is ready.
     pub fn restart(&self) -> Result<()> {
+        self.restart_with(&BTreeMap::new())
+    }
+
+    /// [`Service::restart`] with other values of some variables, as a new configuration is rolled out.
+    pub fn restart_with(&self, changes: &BTreeMap<String, String>) -> Result<()> {
         self.stop();
-        self.process.restart()?;
+        self.process.restart_with(changes)?;
         self.wait_until_ready()
     }
 

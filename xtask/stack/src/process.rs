@@ -115,7 +115,8 @@ impl Launch {
     /// Starts it in a process group of its own.
     pub fn start(self) -> Result<Process> {
         let child = self.spawn()?;
-        Ok(Process { launch: self, state: Mutex::new(State { child, status: None }) })
+        let state = State { child, status: None, changed: BTreeMap::new() };
+        Ok(Process { launch: self, state: Mutex::new(state) })
     }
 
     fn command(&self) -> Result<Command> {
@@ -186,6 +187,8 @@ struct State {
     child: Child,
     /// Set once the child was waited for; its id is nobody's or somebody else's from then on.
     status: Option<ExitStatus>,
+    /// What it was restarted with, beyond what it was launched with.
+    changed: BTreeMap<String, String>,
 }
 
 impl Process {
@@ -282,11 +285,19 @@ impl Process {
 
     /// Starts the same command again. It must have ended.
     pub fn restart(&self) -> Result<()> {
+        self.restart_with(&BTreeMap::new())
+    }
+
+    /// Starts the same command again with other values of some variables, which later restarts keep. It must have
+    /// ended.
+    pub fn restart_with(&self, variables: &BTreeMap<String, String>) -> Result<()> {
         if self.is_running() {
             bail!("{} is still running", self.name());
         }
-        let child = self.launch.spawn()?;
-        *self.state() = State { child, status: None };
+        let mut changed = self.state().changed.clone();
+        changed.extend(variables.clone());
+        let child = self.launch.clone().envs(changed.clone()).spawn()?;
+        *self.state() = State { child, status: None, changed };
         Ok(())
     }
 

@@ -58,6 +58,25 @@ fn a_paused_redis_is_silent_until_it_is_resumed() -> Result<()> {
 }
 
 #[test]
+fn a_restart_with_another_variable_is_remembered_by_the_next() -> Result<()> {
+    let scratch = Scratch::new("restart")?;
+    let log = scratch.path().join("log");
+    let process = Launch::new("echo", "sh", &log)
+        .args(["-c", "echo $KEPT $CHANGED"])
+        .env("KEPT", "kept")
+        .env("CHANGED", "before")
+        .start()?;
+    let ended = || wait::until("its end", TIMEOUT, || Ok(process.exit_status()));
+    ended()?;
+    process.restart_with(&[("CHANGED".to_owned(), "after".to_owned())].into())?;
+    ended()?;
+    process.restart()?;
+    ended()?;
+    assert_eq!(std::fs::read_to_string(&log)?, "kept before\nkept after\nkept after\n");
+    Ok(())
+}
+
+#[test]
 fn a_cluster_serves_every_slot_and_redirects() -> Result<()> {
     let cluster = RedisCluster::start()?;
     assert_eq!(cluster.urls().split(',').count(), 3);
