@@ -1,4 +1,10 @@
-//! Secrets for a new installation.
+//! Secrets for a new installation, and new ones for a running site.
+
+mod env_file;
+mod rotation;
+
+pub use env_file::ListError;
+pub use rotation::{KeyList, RotationError, Step, rotate};
 
 use common::tokens::generate_pass_key;
 

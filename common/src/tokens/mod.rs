@@ -16,7 +16,7 @@ mod session;
 mod settings;
 mod ticket;
 
-pub use pass::{Pass, PassId, PassKeys, PassSigner, generate_pass_key};
+pub use pass::{Pass, PassId, PassKeys, PassSigner, generate_pass_key, public_pass_key};
 pub use session::{Role, Session, SessionKeys};
 pub use settings::{SESSION_SECRET, read_keys};
 pub use ticket::{Ticket, TicketKeys};

@@ -235,8 +235,13 @@ pub fn generate_pass_key() -> Result<(String, String), KeyError> {
     let mut seed = [0_u8; 32];
     rand::fill(&mut seed);
     let seed = URL_SAFE_NO_PAD.encode(seed);
-    let public = public_key(&key_pair(&seed)?);
+    let public = public_pass_key(&seed)?;
     Ok((seed, public))
+}
+
+/// The public key of a private one, both in base64url.
+pub fn public_pass_key(seed: &str) -> Result<String, KeyError> {
+    key_pair(seed).map(|pair| public_key(&pair))
 }
 
 fn decode_key(text: &str) -> Result<[u8; 32], KeyError> {
