@@ -130,7 +130,7 @@ impl Events {
                     let field = |name| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
                     let event =
                         field("event").zip(field("data")).map(|(name, data)| (name.to_owned(), data.to_owned()));
-                    self.read = rest.to_owned();
+                    self.read = String::from(rest);
                     if let Some((name, data)) = event {
                         return Ok((name, serde_json::from_str(&data)?));
                     }
