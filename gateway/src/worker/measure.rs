@@ -246,7 +246,8 @@ mod tests {
     #[test]
     fn a_total_never_falls_though_the_room_begins_anew() {
         let mut total = Total::default();
-        let totals = [(1, 40), (1, 50), (1, 50), (2, 3), (2, 5)].map(|(epoch, count)| total.take_in(epoch, count));
-        assert_eq!(totals, [40, 50, 50, 53, 55]);
+        let totals =
+            [(1, 40), (1, 50), (1, 50), (2, 3), (2, 5), (3, 9)].map(|(epoch, count)| total.take_in(epoch, count));
+        assert_eq!(totals, [40, 50, 50, 53, 55, 64]);
     }
 }
