@@ -19,6 +19,10 @@ use crate::store::record::{Record, RecordError};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The time between two looks at the settings in the record: they come with the room as well, and sooner.
 const SETTINGS_EVERY: Duration = Duration::from_secs(10);
+/// How long events are kept, and how many old ones are dropped each time the settings are read: a room in use drops up to
+/// a thousand a second, more than come in over the days.
+const EVENTS_KEPT_DAYS: i32 = 30;
+const OLD_EVENTS: i64 = 10_000;
 /// How long a gateway keeps a turn that it does not take again.
 const TURN_LASTS: Duration = Duration::from_secs(5);
 /// How long after a failure it is tried again.
@@ -82,6 +86,7 @@ async fn look_after(room: &Room, tools: &Tools, settings_read_at: &mut Instant) 
         if !room.is_idle() && settings_read_at.elapsed() > SETTINGS_EVERY {
             *settings_read_at = Instant::now();
             room.read_settings(record).await?;
+            record.drop_old_events(EVENTS_KEPT_DAYS, OLD_EVENTS).await?;
         }
     }
     if view.draw == DrawState::Dealing && takes_turn(room, tools, "deal").await? {
