@@ -86,14 +86,15 @@ impl Spec {
         Ok(routes)
     }
 
-    /// Checks values against `schema`; at the top level no field may stand in them that the schema does not name.
+    /// Checks values against `schema`; no field may stand in them, at any depth, that the schema does not name.
     pub fn validator(&self, schema: &Value) -> anyhow::Result<Validator> {
-        let schema = json!({
+        let mut schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "allOf": [schema],
             "unevaluatedProperties": false,
             "components": { "schemas": self.document["components"]["schemas"] },
         });
+        close_what_is_inside(&mut schema);
         jsonschema::options().should_validate_formats(true).build(&schema).context("that is no schema")
     }
 
@@ -115,6 +116,32 @@ impl Spec {
             node = self.document.pointer(pointer).with_context(|| format!("{reference} leads nowhere"))?;
         }
         bail!("a $ref leads in a circle: {node}")
+    }
+}
+
+/// Lets no field stand in a property or an entry that its schema does not name. Parts of an `allOf` stay open: each
+/// names some of the fields.
+fn close_what_is_inside(node: &mut Value) {
+    match node {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get_mut("properties") {
+                properties.values_mut().for_each(close);
+            }
+            if let Some(items) = map.get_mut("items") {
+                close(items);
+            }
+            map.values_mut().for_each(close_what_is_inside);
+        }
+        Value::Array(all) => all.iter_mut().for_each(close_what_is_inside),
+        _ => {}
+    }
+}
+
+fn close(schema: &mut Value) {
+    let Value::Object(schema) = schema else { return };
+    // `{}` is anything.
+    if ["$ref", "properties", "allOf", "anyOf", "oneOf"].iter().any(|keyword| schema.contains_key(*keyword)) {
+        schema.insert("unevaluatedProperties".to_owned(), false.into());
     }
 }
 

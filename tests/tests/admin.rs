@@ -118,8 +118,11 @@ struct Events {
 impl Events {
     async fn open(site: &str, token: &str) -> Result<Self> {
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let request = client.get(format!("{site}/queue/events")).header("x-queue-token", token);
-        Ok(Self { response: request.send().await?.error_for_status()?, read: String::new() })
+        // Browsers offer gzip; compressed, an event would wait for the next ones.
+        let request = client.get(format!("{site}/queue/events"));
+        let request = request.header("x-queue-token", token).header("accept-encoding", "gzip");
+        let response = tokio::time::timeout(SOON, request.send()).await.context("no stream begins")??;
+        Ok(Self { response: response.error_for_status()?, read: String::new() })
     }
 
     /// The name and the data of the next event, if it comes in time. Comments are read over.

@@ -195,6 +195,13 @@ fn a_schema_that_an_example_does_not_fit_is_noticed() {
     {
         assert!(!faults(&balance, &wrong).is_empty(), "{wrong}");
     }
+    let page = validator(&spec, &json!({ "$ref": "#/components/schemas/ConcertPage" }));
+    let with = |pagination: Value| json!({ "data": [], "pagination": pagination });
+    let pagination = json!({ "currentPage": 1, "totalPages": 0, "totalItems": 0 });
+    assert!(faults(&page, &with(pagination.clone())).is_empty());
+    let mut more = pagination;
+    more["extra"] = 1.into();
+    assert!(!faults(&page, &with(more)).is_empty(), "a field that no schema names, further in");
     let seat = validator(&spec, &json!({ "$ref": "#/components/schemas/ReservationRequest" }));
     let id = "3f8e2c64-9b1d-4e57-8f2a-6c0d9e7b4a21";
     assert!(faults(&seat, &json!({ "concertId": id, "seatNumber": 50, "section": "A" })).is_empty());
