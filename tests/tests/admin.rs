@@ -106,7 +106,11 @@ async fn an_administrator_pauses_and_resumes_a_room_and_every_gateway_knows_it_a
     spec.check("QueueChangePage", &changes)?;
     let actions: Vec<_> = changes["data"].as_array().into_iter().flatten().map(|change| &change["action"]).collect();
     assert_eq!(actions, ["resume", "pause"]);
-    spec.check("AdminQueuePage", &admin.get("/admin/queues").await?.ok()?.body)
+    spec.check("AdminQueuePage", &admin.get("/admin/queues").await?.ok()?.body)?;
+    for (page, status) in [("0", 400), ("1000000", 200), ("1000001", 400)] {
+        assert_eq!(admin.get(&format!("/admin/queues?page={page}")).await?.status.as_u16(), status, "page {page}");
+    }
+    Ok(())
 }
 
 /// An event stream through nginx, being read.

@@ -117,6 +117,9 @@ pub(super) struct PageQuery {
     limit: Option<u16>,
 }
 
+/// As many as core-api's list of concerts has, which it refuses to go beyond.
+const MAX_PAGE: u32 = 1_000_000;
+
 /// `GET /admin/queues`: the concerts and their rooms, page by page.
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -125,8 +128,8 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Problem> {
     let limit = page_limit(query.limit)?;
     let page = query.page.unwrap_or(1);
-    if page == 0 {
-        return Err(Problem::invalid("page는 1 이상이어야 합니다.", "page must be 1 or more."));
+    if !(1..=MAX_PAGE).contains(&page) {
+        return Err(Problem::invalid("page는 1에서 1000000 사이여야 합니다.", "page must lie between 1 and 1000000."));
     }
     let mut concerts = state.rooms.list_concerts(page, limit).await?;
     let ids: Vec<ConcertId> = concerts.ids();
