@@ -5,6 +5,10 @@ use std::time::Duration;
 use super::MAX_POLL_AFTER;
 use super::view::RoomView;
 
+/// How far the pace may turn out to be from the likeliest one, either way. The line may well be faster than the rate that
+/// is set: who gave up is passed over, and costs no turn. It is slower while turns go unclaimed or the room is full.
+const PACE_SPREAD: f64 = 0.6;
+
 /// How fast a line moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
@@ -44,8 +48,8 @@ impl Pace {
         let starts_in_seconds = (counts.opens_at_ms - counts.now_ms).max(0) as f64 / 1_000.0;
         Self {
             expected,
-            slow: expected * 0.6,
-            fast: (expected * 1.4).min(settings.admit_per_second.max(expected)),
+            slow: expected * PACE_SPREAD,
+            fast: expected / PACE_SPREAD,
             starts_in_seconds,
             burst: f64::from(settings.burst),
             set: settings.admit_per_second.max(0.001),
@@ -119,6 +123,20 @@ mod tests {
         assert_eq!(wait.expected_seconds, 20);
         assert!(wait.low_seconds < 20 && wait.high_seconds > 20, "{wait:?}");
         assert_eq!(pace(counts(), None).wait(99).expected_seconds, 10, "nothing measured: the rate that is set");
+    }
+
+    #[test]
+    fn the_range_allows_for_a_third_that_gives_up_and_for_turns_that_go_unclaimed() {
+        for measured in [None, Some(10.0)] {
+            let wait = pace(counts(), measured).wait(999);
+            assert_eq!(wait.expected_seconds, 100);
+            // A third gives up and is passed over: the others' turns come in two thirds of the time.
+            assert!(wait.low_seconds <= 66, "{wait:?}");
+            // A third of the turns goes unclaimed, in a room that is full.
+            assert!(wait.high_seconds >= 150, "{wait:?}");
+            // Wide, but no "anything from now to never".
+            assert!(wait.low_seconds >= 50 && wait.high_seconds <= 200, "{wait:?}");
+        }
     }
 
     #[test]

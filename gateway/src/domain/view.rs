@@ -148,27 +148,39 @@ impl RoomView {
     }
 }
 
-/// Measures how fast the line moves, from the room's counters of turns given and passed over, over the last seconds in
+/// Measures how fast the line moves, from the room's counters of turns given and passed over, over the last minute in
 /// which someone was waiting.
 #[derive(Debug, Default)]
 pub struct RateMeter {
     samples: VecDeque<(i64, u64)>,
     epoch: u32,
+    settings_version: u32,
+    known: Option<f64>,
 }
 
 impl RateMeter {
-    const WINDOW_MS: i64 = 20_000;
+    /// Longer than turns that nobody claims keep their places: a full room moves in waves of that length, and a shorter
+    /// look would take each for the pace.
+    const WINDOW_MS: i64 = 60_000;
     const AT_LEAST_MS: i64 = 2_000;
 
-    /// Takes a look at the counter and tells the rate where it is known.
-    pub fn observe(&mut self, counts: &RoomCounts) -> Option<f64> {
-        let idle = counts.waiting == 0;
+    /// Takes a look at the counters, in a room run by that version of its settings, and tells the rate where it is known.
+    pub fn observe(&mut self, counts: &RoomCounts, settings_version: u32) -> Option<f64> {
         let moved = counts.admitted + counts.passed_over;
         let restarted = counts.epoch != self.epoch
             || self.samples.back().is_some_and(|(at, before)| counts.now_ms < *at || moved < *before);
-        if idle || restarted {
+        // It is measured from when there is a line: those who came just before had the turns saved up in a lull.
+        let idle = counts.waiting == 0;
+        if idle || restarted || settings_version != self.settings_version {
             self.samples.clear();
             self.epoch = counts.epoch;
+            self.settings_version = settings_version;
+        }
+        if idle || restarted {
+            self.known = None;
+        }
+        if idle {
+            return None;
         }
         self.samples.push_back((counts.now_ms, moved));
         while self.samples.front().is_some_and(|(at, _)| counts.now_ms - at > Self::WINDOW_MS) {
@@ -176,10 +188,13 @@ impl RateMeter {
         }
         let (first_at, first) = *self.samples.front()?;
         let elapsed_ms = counts.now_ms - first_at;
-        // Both are far below 2^52.
-        #[expect(clippy::cast_precision_loss)]
-        let rate = (moved - first) as f64 * 1_000.0 / elapsed_ms as f64;
-        (elapsed_ms >= Self::AT_LEAST_MS).then_some(rate)
+        if elapsed_ms >= Self::AT_LEAST_MS {
+            // Both are far below 2^52.
+            #[expect(clippy::cast_precision_loss)]
+            let rate = (moved - first) as f64 * 1_000.0 / elapsed_ms as f64;
+            self.known = Some(rate);
+        }
+        self.known
     }
 }
 
@@ -258,15 +273,48 @@ pub(crate) mod tests {
         assert_eq!(RankTable::new(vec![(300, 0)]).ahead(401, 400), 1);
     }
 
+    fn at(now_ms: i64, admitted: u64, waiting: u32) -> RoomCounts {
+        RoomCounts { now_ms, waiting, admitted, ..counts() }
+    }
+
     #[test]
     fn the_rate_is_what_the_counter_shows_while_people_wait() {
         let mut meter = RateMeter::default();
-        let at = |ms: i64, admitted: u64, waiting: u32| RoomCounts { now_ms: ms, admitted, waiting, ..counts() };
-        assert_eq!(meter.observe(&at(0, 0, 5)), None);
-        assert_eq!(meter.observe(&at(1_000, 10, 5)), None);
-        assert_eq!(meter.observe(&at(4_000, 40, 5)), Some(10.0));
-        assert_eq!(meter.observe(&at(5_000, 40, 0)), None, "nobody waits: nothing is measured");
-        assert_eq!(meter.observe(&at(9_000, 48, 5)), Some(2.0));
-        assert_eq!(meter.observe(&at(8_000, 48, 5)), None, "a clock set back begins anew");
+        assert_eq!(meter.observe(&at(0, 0, 5), 0), None);
+        assert_eq!(meter.observe(&at(1_000, 10, 5), 0), None);
+        assert_eq!(meter.observe(&at(4_000, 40, 5), 0), Some(10.0));
+        let passed_over = RoomCounts { passed_over: 20, ..at(5_000, 40, 5) };
+        assert_eq!(meter.observe(&passed_over, 0), Some(12.0), "the line moves past those who are absent, too");
+        let earlier = RoomCounts { now_ms: 4_500, ..passed_over };
+        assert_eq!(meter.observe(&earlier, 0), None, "a clock set back begins anew");
+    }
+
+    #[test]
+    fn what_was_saved_up_in_a_lull_is_not_the_pace_of_the_line() {
+        let mut meter = RateMeter::default();
+        assert_eq!(meter.observe(&at(0, 0, 0), 0), None, "nobody waits: nothing is measured");
+        // Two hundred walk in, the next ones wait.
+        assert_eq!(meter.observe(&at(250, 200, 5), 0), None);
+        assert_eq!(meter.observe(&at(4_250, 240, 5), 0), Some(10.0));
+    }
+
+    #[test]
+    fn a_minute_is_looked_back() {
+        let mut meter = RateMeter::default();
+        for second in 0..=200_u32 {
+            // Waves: ten turns a second for twenty seconds, then none for twenty.
+            let turns = u64::from(second / 40 * 200 + (second % 40).min(20) * 10);
+            let rate = meter.observe(&at(i64::from(second) * 1_000, turns, 5), 0);
+            assert!(second < 60 || rate.is_some_and(|rate| (3.3..=6.7).contains(&rate)), "{second} s: {rate:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_change_of_settings_what_was_measured_holds_until_there_is_something_new() {
+        let mut meter = RateMeter::default();
+        meter.observe(&at(0, 0, 5), 1);
+        assert_eq!(meter.observe(&at(30_000, 300, 5), 1), Some(10.0));
+        assert_eq!(meter.observe(&at(30_250, 303, 5), 2), Some(10.0));
+        assert_eq!(meter.observe(&at(32_250, 503, 5), 2), Some(100.0));
     }
 }

@@ -116,7 +116,7 @@ impl Heartbeat {
         room.note_seen(Seen { position: counts.seq, epoch: counts.epoch, changes: counts.changes });
         room.take_settings(&settings);
         self.note_join_rate(room, &counts);
-        let measured_per_second = self.meter.observe(&counts);
+        let measured_per_second = self.meter.observe(&counts, settings.version);
         let view = RoomView { counts, settings, draw, ranks, measured_per_second };
         room.figures.note_view(&view, room.context().sale_over);
         room.seen.send_replace(Some(Look { view: Arc::new(view), at: begun }));
