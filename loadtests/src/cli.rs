@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::journey::{self, JourneyArgs};
+use crate::scenario::wait::{self, WaitArgs};
 use crate::{check, target::TargetArgs};
 
-/// Judges a running stack: `loadtests journey …`, `loadtests check …`.
+/// Judges a running stack: `loadtests journey …`, `loadtests wait …`, `loadtests check …`.
 #[derive(Debug, Parser)]
 #[command(name = "loadtests", version, about = "Load scenarios that judge a running stack")]
 #[command(after_help = "Exit code: 0 all is well; 1 something that must hold does not, or an answer was wrong; \
@@ -21,6 +22,8 @@ struct Cli {
 enum Scenario {
     /// Visitors sign up, queue, reserve a seat and pay
     Journey(JourneyArgs),
+    /// Visitors join the waiting room, poll as told, and go in or give up; nobody buys
+    Wait(WaitArgs),
     /// Only the checks: seats, money and rooms as they are now
     Check {
         #[command(flatten)]
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
     let verdict = runtime.block_on(async {
         match &cli.scenario {
             Scenario::Journey(args) => journey::run(args).await,
+            Scenario::Wait(args) => wait::run(args).await,
             Scenario::Check { target } => check::run(target).await,
         }
     });
@@ -83,6 +87,14 @@ mod tests {
             [["--users", "0"], ["--users", "200001"], ["--arrivals-per-second", "0"], ["--arrivals-per-second", "NaN"]]
         {
             assert!(with(&bad).is_err(), "{bad:?}");
+        }
+        let wait = |args: [&str; 2]| {
+            let some = ["loadtests", "wait", "--users", "5", "--arrivals-per-second", "1"];
+            Cli::try_parse_from([&some[..], &args].concat())
+        };
+        assert!(wait(["--abandon", "1"]).is_ok());
+        for bad in [["--abandon", "1.1"], ["--leave", "-0.1"], ["--leave", "NaN"], ["--stay-ms", "-1"]] {
+            assert!(wait(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -61,12 +61,10 @@ impl Progress {
 
 fn line(figures: &Figures) -> String {
     let inside = figures.arrived - figures.outcomes.values().sum::<u64>();
-    let line = format!(
-        "{} arrived, {inside} on their way, {} admitted, {} sold",
-        figures.arrived,
-        figures.admitted,
-        figures.sales.len()
-    );
+    let mut line = format!("{} arrived, {inside} on their way, {} admitted", figures.arrived, figures.admitted);
+    if !figures.sales.is_empty() {
+        line.extend([", ", &figures.sales.len().to_string(), " sold"]);
+    }
     match figures.outcome(Outcome::Failed) {
         0 => line,
         failed => format!("{line}, {failed} failed"),

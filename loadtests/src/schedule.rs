@@ -35,6 +35,11 @@ impl Schedule {
             rng: StdRng::seed_from_u64(seed),
         }
     }
+
+    /// All in the same moment.
+    pub(crate) fn at_once(users: u32) -> Self {
+        Self { mean_gap_seconds: 0.0, ..Self::new(Arrivals::Fixed, users, 1.0, 0) }
+    }
 }
 
 impl Iterator for Schedule {
@@ -64,6 +69,11 @@ mod tests {
             assert!((time - expected).abs() < 1e-9, "{times:?}");
         }
         assert_eq!(times.len(), 4);
+    }
+
+    #[test]
+    fn all_at_once_is_one_moment() {
+        assert_eq!(Schedule::at_once(3).collect::<Vec<_>>(), [Duration::ZERO; 3]);
     }
 
     #[test]

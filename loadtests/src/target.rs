@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::config::Reader;
+use common::tokens::{SESSION_SECRET, SessionKeys};
 use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_URL, RedisSettings};
 use reqwest::Url;
 
@@ -17,6 +18,8 @@ use crate::room::Limits;
 const STACK_FILE: &str = ".onsale/stack.env";
 /// How long Redis may take for one look.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same, with what must stay secret.
+const SECRETS_FILE: &str = ".onsale/secrets.env";
 const DEFAULT_URL: &str = "http://localhost:8080";
 
 /// Which stack to use, from the command line.
@@ -86,6 +89,30 @@ impl TargetArgs {
         Ok(Stores { database_url, redis })
     }
 
+    /// The same for those who only look at rooms: the database may be unknown.
+    pub(crate) fn room_stores(&self) -> Result<Stores> {
+        Self { database_url: Some(self.database_url.clone().unwrap_or_default()), ..self.clone() }.stores()
+    }
+
+    /// Keys that make sessions which the stack takes for its own. The secret is that of `file`, else of the
+    /// environment, else of the stack that runs in this checkout.
+    pub(crate) fn session_keys(file: Option<&Path>) -> Result<SessionKeys> {
+        let here = std::env::current_dir().context("the current folder is unknown")?;
+        let given =
+            std::env::var(SESSION_SECRET.name).ok().filter(|secret| file.is_none() && !secret.trim().is_empty());
+        let file = file.map(Path::to_owned).or_else(|| find_upwards(&here, SECRETS_FILE));
+        let secret = match (given, file) {
+            (Some(secret), _) => secret,
+            (None, Some(file)) => secret_in(&file)?,
+            (None, None) => bail!(
+                "nothing says what sessions are signed with: start the stack with `cargo xtask up` (it writes \
+                 {SECRETS_FILE}), or set SESSION_SECRET, or give --session-secret-file"
+            ),
+        };
+        let secrets: Vec<_> = secret.split(',').map(str::trim).collect();
+        SessionKeys::new(&secrets).map_err(|error| anyhow!("SESSION_SECRET {error}"))
+    }
+
     /// What the gateways were told about rooms without settings of their own, as far as it is known.
     pub(crate) fn limits(&self) -> Result<Limits> {
         let file = stack_file()?;
@@ -124,6 +151,13 @@ fn stack_file() -> Result<HashMap<String, String>> {
     };
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(parse_env(&text))
+}
+
+/// `SESSION_SECRET` of a file of settings. Whatever is wrong with it, nothing of it is shown.
+fn secret_in(file: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let secret = parse_env(&text).remove(SESSION_SECRET.name);
+    secret.with_context(|| format!("{} has no line SESSION_SECRET=…", file.display()))
 }
 
 fn find_upwards(from: &Path, name: &str) -> Option<PathBuf> {
@@ -191,6 +225,26 @@ mod tests {
         assert_eq!(mode(one, Some("cluster")).unwrap(), Mode::Cluster);
         assert!(matches!(mode(two, Some("sentinel")).unwrap(), Mode::Sentinel(asked) if asked.master == "onsale"));
         assert!(mode(one, Some("both")).unwrap_err().to_string().contains("REDIS_MODE"));
+    }
+
+    #[test]
+    fn the_secret_of_a_file_signs_and_is_not_shown_when_it_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.env");
+        let keys = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            TargetArgs::session_keys(Some(&file))
+        };
+        assert!(
+            keys(
+                "TICKET_SECRET=x\nSESSION_SECRET=a-new-secret-of-sufficient-length-1,an-old-secret-of-some-length-333\n"
+            )
+            .is_ok()
+        );
+        let error = keys("SESSION_SECRET=too-short\n").unwrap_err();
+        assert!(error.to_string().contains("32") && !format!("{error:#}").contains("too-short"), "{error:#}");
+        assert!(keys("TICKET_SECRET=x\n").unwrap_err().to_string().contains("SESSION_SECRET"));
+        assert!(TargetArgs::session_keys(Some(Path::new("/nowhere/secrets.env"))).is_err());
     }
 
     #[test]

@@ -1,72 +1,14 @@
 //! The load generator itself: what it does, what it notices, and its exit codes.
 
 mod fake_onsale;
+mod generator;
 
-use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fake_onsale::{Fault, start};
+use generator::{Ran, run, run_until};
 use serde_json::Value;
-
-/// The JSON report of a finished run; `null` if there was none.
-struct Ran {
-    output: Output,
-    report: Value,
-}
-
-impl Ran {
-    fn code(&self) -> Option<i32> {
-        self.output.status.code()
-    }
-
-    fn failures(&self) -> String {
-        self.report["failures"].to_string()
-    }
-
-    fn finding(&self, name: &str) -> &Value {
-        let findings = self.report["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
-        findings.iter().find(|finding| finding["name"] == name).unwrap_or(&Value::Null)
-    }
-}
-
-async fn run(arguments: &[&str]) -> Result<Ran> {
-    run_until(arguments, std::future::pending()).await
-}
-
-/// Runs to the end, or until `enough`: then as if Ctrl-C had been pressed.
-async fn run_until(arguments: &[&str], enough: impl Future<Output = Result<()>>) -> Result<Ran> {
-    let folder = std::env::temp_dir().join(format!("onsale-load-{}", uuid::Uuid::new_v4()));
-    let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_loadtests"))
-        .args(arguments)
-        .arg("--report")
-        .arg(&folder)
-        .env_remove("DATABASE_URL")
-        .env_remove("REDIS_URL")
-        .current_dir(std::env::temp_dir())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let pid = child.id().context("it has ended")?.to_string();
-    let output = child.wait_with_output();
-    tokio::pin!(output);
-    let output = tokio::select! {
-        output = &mut output => output?,
-        enough = enough => {
-            enough?;
-            tokio::process::Command::new("kill").args(["-INT", &pid]).status().await?;
-            output.await?
-        }
-    };
-    let report = match std::fs::read(folder.join("report.json")) {
-        Ok(text) => serde_json::from_slice(&text)?,
-        Err(_) => Value::Null,
-    };
-    // It is not there when the run did not begin.
-    let _ = std::fs::remove_dir_all(folder);
-    Ok(Ran { output, report })
-}
 
 /// 12 visitors for `seats` seats, without stores to check.
 async fn journey(seats: usize, fault: Fault, more: &[&str]) -> Result<Ran> {
@@ -85,18 +27,14 @@ async fn all_seats_are_sold_and_the_others_go_home() -> Result<()> {
     assert_eq!(ran.report["outcomes"]["bought a ticket"], 8);
     assert_eq!(ran.report["outcomes"]["no seat left"], 4);
     assert!(ran.report["soldOutAfterSeconds"].is_number());
-    let steps = ran.report["steps"].as_array().context("no steps")?;
-    let count = |name: &str| {
-        let step = steps.iter().find(|step| step["step"] == name);
-        step.and_then(|step| step["latencyMicros"]["count"].as_u64())
-    };
+    let count = |name: &str| ran.count(name);
     for (step, expected) in
         [("sign up", 12), ("log in", 12), ("charge balance", 12), ("join queue", 12), ("poll queue", 24)]
     {
         assert_eq!(count(step), Some(expected), "{step}");
     }
     assert_eq!((count("pay"), count("leave queue"), count("whole journey")), (Some(8), Some(12), Some(8)));
-    let stdout = String::from_utf8_lossy(&ran.output.stdout);
+    let stdout = ran.stdout();
     assert!(stdout.contains("passed: all is well") && !stdout.contains('\x1b'), "{stdout}");
     Ok(())
 }

@@ -1,40 +1,37 @@
-//! The journey on the real thing, small: two gateways, two core-apis, every seat sold once.
+//! The scenarios on the real thing, small: two gateways, two core-apis.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
 
-#[test]
-fn sixty_visitors_buy_a_concert_of_fifty_seats() -> Result<()> {
-    // Its own Redis: the demo's concerts have the same ids in every stack.
+/// A stack with a Redis of its own: the demo's concerts have the same ids in every stack.
+fn start(limits: &[(&str, &str)]) -> Result<(Redis, Onsale)> {
     let redis = Redis::start(&RedisOptions::default())?;
-    // Slow enough that most visitors have to wait, and no more inside than leave again.
-    let limits = [("ADMIT_PER_SECOND", "15"), ("BURST", "5"), ("MAX_ACTIVE", "10")];
     let options = OnsaleOptions {
         gateways: 2,
         core_apis: 2,
         redis_url: Some(redis.url()),
-        gateway_env: limits.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        gateway_env: limits.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         ..OnsaleOptions::default()
     };
     let onsale = Onsale::start(&options)?;
+    Ok((redis, onsale))
+}
+
+/// What a run printed, and its report.
+fn run(load: &mut Command, redis: &Redis, onsale: &Onsale) -> Result<(String, serde_json::Value)> {
     let folder = tempfile::tempdir()?;
-    let output = Command::new(env!("CARGO_BIN_EXE_loadtests"))
-        .args(["journey", "--users", "60", "--arrivals-per-second", "60", "--seed", "1"])
-        .args(["--url", &onsale.url(), "--redis-url", &redis.url()])
-        .args(["--database-url", &onsale.setup().database_url])
-        .envs(limits)
-        .arg("--report")
-        .arg(folder.path())
-        .output()?;
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(0), "{stdout}\n{stderr}");
+    load.args(["--url", &onsale.url(), "--redis-url", &redis.url()]).arg("--report").arg(folder.path());
+    let Output { status, stdout, stderr } = load.output()?;
+    let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    ensure!(status.code() == Some(0), "{stdout}\n{}", String::from_utf8_lossy(&stderr));
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.path().join("report.json"))?)?;
-    ensure!(report["seatsSold"] == 50, "{stdout}");
-    ensure!(report["outcomes"]["no seat left"] == 10, "{stdout}");
+    Ok((stdout, report))
+}
+
+fn findings(report: &serde_json::Value) -> Result<&Vec<serde_json::Value>> {
     let findings = report["findings"].as_array().context("no findings")?;
     for finding in findings {
         ensure!(finding["notChecked"].is_null(), "{finding}");
@@ -42,5 +39,47 @@ fn sixty_visitors_buy_a_concert_of_fifty_seats() -> Result<()> {
     // Somebody had to wait, or nothing was shown about the order.
     let waited = findings.iter().find(|finding| finding["name"] == "visitor_order").context("no order")?;
     ensure!(!waited["title"].as_str().unwrap_or_default().contains(" 0 waited"), "{waited}");
+    Ok(findings)
+}
+
+#[test]
+fn sixty_visitors_buy_a_concert_of_fifty_seats() -> Result<()> {
+    // Slow enough that most visitors have to wait, and no more inside than leave again.
+    let limits = [("ADMIT_PER_SECOND", "15"), ("BURST", "5"), ("MAX_ACTIVE", "10")];
+    let (redis, onsale) = start(&limits)?;
+    let mut load = Command::new(env!("CARGO_BIN_EXE_loadtests"));
+    load.args(["journey", "--users", "60", "--arrivals-per-second", "60", "--seed", "1"]);
+    load.args(["--database-url", &onsale.setup().database_url]).envs(limits);
+    let (stdout, report) = run(&mut load, &redis, &onsale)?;
+    ensure!(report["seatsSold"] == 50, "{stdout}");
+    ensure!(report["outcomes"]["no seat left"] == 10, "{stdout}");
+    findings(&report)?;
+    Ok(())
+}
+
+#[test]
+fn two_hundred_wait_for_their_turn_or_give_up() -> Result<()> {
+    let (redis, onsale) = start(&[("ADMIT_PER_SECOND", "40"), ("BURST", "5"), ("MAX_ACTIVE", "400")])?;
+    let mut load = Command::new(env!("CARGO_BIN_EXE_loadtests"));
+    load.args(["wait", "--users", "200", "--arrivals-per-second", "200", "--abandon", "0.2", "--leave", "0.5"]);
+    load.args(["--stay-ms", "500", "--seed", "1"]).env("SESSION_SECRET", onsale.setup().secrets.get("SESSION_SECRET")?);
+    // The limits are those that the room itself keeps.
+    for name in ["ADMIT_PER_SECOND", "BURST", "MAX_ACTIVE", "DATABASE_URL"] {
+        load.env_remove(name);
+    }
+    let (stdout, report) = run(&mut load, &redis, &onsale)?;
+    ensure!(findings(&report)?.len() == 6, "{report}");
+    let outcome = |name: &str| report["outcomes"][name].as_u64().unwrap_or_default();
+    let gone = outcome("closed the tab in line") + outcome("left the line");
+    ensure!((20..=60).contains(&gone), "a fifth of those in line: {stdout}");
+    ensure!(outcome("was inside and left") + gone == 200, "{stdout}");
+    let waits = &report["waits"];
+    let judged = waits["toldAtJoining"]["count"].as_u64().unwrap_or_default();
+    ensure!(judged + waits["admittedAtOnce"].as_u64().unwrap_or_default() == 200 - gone, "{waits}");
+    // The room was asked, and knew them by the ids that they have there.
+    let compared = waits["ahead"]["compared"].as_u64().unwrap_or_default();
+    ensure!(compared >= 10 && waits["ahead"]["notAsked"] == 0, "{waits}");
+    // Told within a fraction of a second of what is so; at 40 a second that is 20 people.
+    ensure!(waits["ahead"]["maxError"].as_u64() <= Some(40), "{waits}");
     Ok(())
 }

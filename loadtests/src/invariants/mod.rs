@@ -19,11 +19,36 @@ pub struct Stores {
     pub redis: RedisSettings,
 }
 
+/// How many examples of a broken rule are kept.
+const EXAMPLES_MAX: usize = 5;
+
+/// How often a rule was broken, counted while a run lasts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Broken {
+    count: u64,
+    examples: Vec<String>,
+}
+
+impl Broken {
+    /// Once more; `example` says it in words.
+    pub(crate) fn note(&mut self, example: String) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(example);
+        }
+    }
+
+    /// The verdict; `title` says what holds when the rule isn't broken.
+    pub(crate) fn finding(&self, point: u8, name: &'static str, title: &str) -> Finding {
+        Finding::new(point, name, title, self.count, self.examples.clone())
+    }
+}
+
 /// The verdict of one check.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// The point of the design it belongs to: 1 seats, 2 money, 3 order, 4 limits.
+    /// The point of the design it belongs to: 1 seats, 2 money, 3 order, 4 limits, 5 places.
     pub point: u8,
     /// Stable name of the check.
     pub name: &'static str,

@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else: no script, no network; light and dark.
 
 use super::chart::{Series, escape, lines};
-use super::{QUANTILES, Report, counts, human_ms, seconds};
+use super::{QUANTILES, Report, counts, human_ms, seconds, waits};
 use crate::stats::{Bucket, Step};
 
 const STYLE: &str = include_str!("report.css");
@@ -22,6 +22,7 @@ pub(super) fn page(report: &Report) -> String {
 <p>{users} visitors, {rate} a second ({arrivals}, seed {seed}), to {origin}, {started}.<br>
 Concert: {concert} ({concert_id}), {available} of {total} seats available before.{interrupted}</p>
 {tiles}
+{waits}
 <h2>Over time</h2>
 {charts}
 <h2>Latency</h2>
@@ -45,6 +46,7 @@ Concert: {concert} ({concert_id}), {available} of {total} seats available before
         total = facts.concert.total_seats,
         interrupted = report.interrupted.map(|by| format!("<br>Ended early by {}.", escape(by))).unwrap_or_default(),
         tiles = tiles(report),
+        waits = told_and_waited(report),
         charts = charts(report),
         latency = latency(report),
         checks = checks(report),
@@ -56,15 +58,24 @@ fn tiles(report: &Report) -> String {
     let figures = &report.figures;
     let mut tiles: Vec<(String, String)> =
         figures.outcomes.iter().map(|(outcome, count)| (outcome.name().to_owned(), count.to_string())).collect();
-    tiles.push(("seats sold".to_owned(), figures.sales.len().to_string()));
-    let sold_out = report.sold_out_after().map_or_else(|| "no".to_owned(), |after| format!("{:.1} s", seconds(after)));
-    tiles.push(("sold out after".to_owned(), sold_out));
+    if report.waits.is_none() {
+        tiles.push(("seats sold".to_owned(), figures.sales.len().to_string()));
+        let sold_out =
+            report.sold_out_after().map_or_else(|| "no".to_owned(), |after| format!("{:.1} s", seconds(after)));
+        tiles.push(("sold out after".to_owned(), sold_out));
+    }
     tiles.push(("5xx".to_owned(), figures.server_errors().to_string()));
     tiles.push(("retries".to_owned(), figures.retries().to_string()));
     let cells = concat(
         tiles.iter().map(|(name, value)| format!("<div><b>{}</b><span>{}</span></div>", escape(value), escape(name))),
     );
     format!(r#"<div class="tiles">{cells}</div>"#)
+}
+
+fn told_and_waited(report: &Report) -> String {
+    let Some(told) = &report.waits else { return String::new() };
+    let table = table(&["told", "and so it was"].map(ToOwned::to_owned), waits::rows(told).into_iter().map(Vec::from));
+    format!("<h2>Told and waited</h2>{table}")
 }
 
 fn charts(report: &Report) -> String {
@@ -86,17 +97,24 @@ fn charts(report: &Report) -> String {
     let room = |value: &dyn Fn(&crate::room::RoomSample) -> u64| {
         report.samples.iter().map(|(at, sample)| (seconds(*at), float(value(sample)))).collect::<Vec<_>>()
     };
+    let second = |name, value: fn(&Bucket) -> u64| Series { name, points: series(&|bucket| rate(value(bucket))) };
+    let admissions = || second("admissions seen", |bucket| bucket.admissions);
+    let failures = || second("5xx or no answer", |bucket| bucket.failures);
+    let what_happened = match &report.waits {
+        None => {
+            let (arrivals, sales) =
+                (second("arrivals", |bucket| bucket.arrivals), second("sales", |bucket| bucket.sales));
+            lines("Per second", "", &[arrivals, admissions(), sales, failures()])
+        }
+        Some(told) => {
+            let (joins, polls) =
+                (second("joins sent", |bucket| bucket.joins), second("polls sent", |bucket| bucket.polls));
+            let sent = lines("Per second: sent", "", &[joins, polls]);
+            [sent, lines("Per second: answered", "", &[admissions(), failures()]), waits::chart(told)].concat()
+        }
+    };
     [
-        lines(
-            "Per second",
-            "",
-            &[
-                Series { name: "arrivals", points: series(&|bucket| rate(bucket.arrivals)) },
-                Series { name: "admissions seen", points: series(&|bucket| rate(bucket.admissions)) },
-                Series { name: "sales", points: series(&|bucket| rate(bucket.sales)) },
-                Series { name: "5xx or no answer", points: series(&|bucket| rate(bucket.failures)) },
-            ],
-        ),
+        what_happened,
         lines(
             "Latency of all steps that were meant to start then",
             "ms",
@@ -182,8 +200,17 @@ fn float(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::report;
+    use super::super::tests::{report, wait_report};
     use super::*;
+
+    #[test]
+    fn who_only_waits_has_charts_of_their_own() {
+        let page = page(&wait_report());
+        for shown in ["Per second: sent", "polls sent", "told: at most", "range told at joining"] {
+            assert!(page.contains(shown), "{shown}");
+        }
+        assert!(!page.contains("seats sold"));
+    }
 
     #[test]
     fn the_page_is_whole_and_needs_nothing_from_elsewhere() {

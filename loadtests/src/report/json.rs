@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::{QUANTILES, Report, seconds};
+use super::{QUANTILES, Report, seconds, waits};
 use crate::stats::Step;
 
 /// The whole report. Latencies are in microseconds, times in seconds from the start of the run.
@@ -45,6 +45,7 @@ pub(super) fn document(report: &Report) -> Value {
         "unexpected": { "count": figures.unexpected, "samples": figures.unexpected_samples },
         "steps": Step::ALL.iter().map(|step| step_document(report, *step)).collect::<Vec<_>>(),
         "findings": report.findings,
+        "waits": report.waits.as_ref().map(waits::document),
         "timeline": timeline(report),
         "room": report.samples.iter().map(|(at, sample)| json!({
             "atSeconds": seconds(*at), "waiting": sample.waiting, "offers": sample.offers,
@@ -88,6 +89,8 @@ fn timeline(report: &Report) -> Vec<Value> {
             let document = json!({
                 "atSeconds": seconds(at),
                 "arrivals": bucket.arrivals,
+                "joins": bucket.joins,
+                "polls": bucket.polls,
                 "admissions": bucket.admissions,
                 "sales": bucket.sales,
                 "failures": bucket.failures,

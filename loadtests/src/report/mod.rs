@@ -4,6 +4,7 @@ mod chart;
 mod html;
 mod json;
 pub(crate) mod terminal;
+mod waits;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,8 +13,10 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 
 use crate::catalog::Concert;
+use crate::cli::Verdict;
 use crate::invariants::Finding;
 use crate::room::RoomSample;
+use crate::stats::waits::WaitFigures;
 use crate::stats::{Figures, Outcome};
 
 /// The percentiles of every table: heading and quantile.
@@ -45,8 +48,10 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     /// Looks at the room, by time since the start.
     pub(crate) samples: Vec<(Duration, RoomSample)>,
-    /// A 503 and a lost connection are part of the experiment.
+    /// A 503 is part of the experiment, and where something is sold a lost connection as well.
     pub(crate) allow_503: bool,
+    /// Of a run in which nobody buys: what people were told of their wait.
+    pub(crate) waits: Option<WaitFigures>,
 }
 
 impl Report {
@@ -67,19 +72,32 @@ impl Report {
         let unavailable = figures.statuses().get(&503).copied().unwrap_or_default();
         let excused = if self.allow_503 { unavailable } else { 0 };
         count(figures.server_errors() - excused, "answers with a 5xx");
-        if !self.allow_503 {
+        if !self.allow_503 || self.waits.is_some() {
             count(figures.no_answer().values().sum(), "requests without an answer");
         }
         count(figures.unexpected, "answers that the contract does not allow there");
         count(figures.advice_missing, "429 or 503 without Retry-After");
         count(figures.outcome(Outcome::OutOfTime), "visitors ran out of time (--visitor-seconds)");
-        if self.interrupted.is_some_and(|reason| reason != "Ctrl-C") {
+        // Who only waits may do so to the end of the run.
+        if self.waits.is_none() && self.interrupted.is_some_and(|reason| reason != "Ctrl-C") {
             count(figures.outcome(Outcome::Interrupted), "visitors were not done when the time was over");
         }
-        if self.interrupted.is_none() && figures.arrived > 0 && figures.sales.is_empty() {
+        if self.waits.is_some() {
+            failures.extend(self.nobody_was_admitted());
+        } else if self.interrupted.is_none() && figures.arrived > 0 && figures.sales.is_empty() {
             failures.push("nobody could buy a ticket, although there were seats".to_owned());
         }
         failures
+    }
+
+    /// A failure where people waited to the end and not one of them was let in.
+    fn nobody_was_admitted(&self) -> Option<String> {
+        let figures = &self.figures;
+        let gone = [Outcome::ClosedTab, Outcome::LeftLine, Outcome::NoSeatLeft].map(|outcome| figures.outcome(outcome));
+        let nobody = self.interrupted != Some("Ctrl-C")
+            && figures.admitted == 0
+            && figures.arrived > gone.into_iter().sum::<u64>();
+        nobody.then(|| "nobody was admitted".to_owned())
     }
 
     /// When the last seat was sold, if all that were there were.
@@ -95,7 +113,11 @@ pub(crate) fn seen_by_visitors(figures: &Figures, order_slack_ms: u64) -> Vec<Fi
     let examples = twice.iter().take(5).map(|seat| format!("seat {seat}")).collect();
     let sold_twice = u64::try_from(twice.len()).unwrap_or(u64::MAX);
     let sold_once = "no seat was sold to two visitors, as they were told";
+    vec![Finding::new(1, "visitor_sold_once", sold_once, sold_twice, examples), order(figures, order_slack_ms)]
+}
 
+/// Whether anybody was overtaken, as visitors themselves can see it.
+pub(crate) fn order(figures: &Figures, order_slack_ms: u64) -> Finding {
     let order = figures.order.judge(Duration::from_millis(order_slack_ms));
     let in_order = format!(
         "nobody who came when told was still told to wait {order_slack_ms} ms after a higher position was in \
@@ -103,19 +125,25 @@ pub(crate) fn seen_by_visitors(figures: &Figures, order_slack_ms: u64) -> Vec<Fi
         order.admitted, order.judged, order.noticed_later
     );
     let overtaken = u64::try_from(order.overtaken).unwrap_or(u64::MAX);
-    vec![
-        Finding::new(1, "visitor_sold_once", sold_once, sold_twice, examples),
-        Finding::new(3, "visitor_order", &in_order, overtaken, order.examples),
-    ]
+    Finding::new(3, "visitor_order", &in_order, overtaken, order.examples)
 }
 
 /// `target/load/<scenario>-<time>`, below the current folder.
-pub(crate) fn default_folder(scenario: &str, now: DateTime<Utc>) -> PathBuf {
+fn default_folder(scenario: &str, now: DateTime<Utc>) -> PathBuf {
     PathBuf::from(format!("target/load/{scenario}-{}", now.format("%Y%m%dT%H%M%SZ")))
 }
 
+/// Shows the report, writes it into `folder` or the default one, and says what is to become of the exit code.
+pub(crate) fn publish(report: &Report, folder: Option<&Path>) -> Result<Verdict> {
+    terminal::print_report(report)?;
+    let folder = folder.map_or_else(|| default_folder(report.facts.scenario, Utc::now()), Path::to_owned);
+    write(report, &folder)?;
+    terminal::print_end(report, &folder)?;
+    Ok(if report.failures().is_empty() { Verdict::Passed } else { Verdict::Failed })
+}
+
 /// Writes `report.html` and `report.json` into `folder`.
-pub(crate) fn write(report: &Report, folder: &Path) -> Result<()> {
+fn write(report: &Report, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let json = serde_json::to_vec_pretty(&json::document(report))?;
     for (name, content) in [("report.json", json), ("report.html", html::page(report).into_bytes())] {
@@ -154,6 +182,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::client::Answer;
+    use crate::stats::waits::{Told, WaitLog};
     use crate::stats::{Recorder, Sale, Step};
 
     /// A small run with one of everything.
@@ -192,7 +221,22 @@ pub(crate) mod tests {
             findings: vec![Finding::new(1, "seat_sold_once", "no seat is sold twice", 0, Vec::new())],
             samples: Vec::new(),
             allow_503: false,
+            waits: None,
         }
+    }
+
+    /// The same for a run in which people only wait: one was told 8–12 s and waited 10, one 2–4 s and waited 5.
+    pub(crate) fn wait_report() -> Report {
+        let log = WaitLog::default();
+        let told = |seconds| Told { at_ms: 0, seconds, low_seconds: seconds - 2, high_seconds: seconds + 2 };
+        log.admitted(Duration::from_secs(10), &[told(10)]);
+        log.admitted(Duration::from_secs(5), &[told(2)]);
+        log.compared(103, Some(100));
+        let mut report = Report { waits: Some(log.snapshot()), ..report() };
+        report.facts.scenario = "wait";
+        report.figures.sales.clear();
+        report.figures.outcomes = [(Outcome::Visited, 1)].into();
+        report
     }
 
     #[test]
@@ -229,6 +273,19 @@ pub(crate) mod tests {
         recorder.attempt(Step::Pay, recorder.started(), &Ok(answer(500)));
         report.figures = recorder.snapshot();
         assert_eq!(report.failures(), ["1 answers with a 5xx"]);
+    }
+
+    #[test]
+    fn who_only_waits_need_not_buy_nor_get_in_but_somebody_must() {
+        let mut report = wait_report();
+        assert_eq!(report.failures(), Vec::<String>::new());
+        report.interrupted = Some("the time limit (--max-seconds)");
+        report.figures.outcomes.insert(Outcome::Interrupted, 1);
+        assert_eq!(report.failures(), Vec::<String>::new());
+        report.figures.admitted = 0;
+        assert_eq!(report.failures(), ["nobody was admitted"]);
+        report.figures.outcomes = [(Outcome::ClosedTab, 1)].into();
+        assert_eq!(report.failures(), Vec::<String>::new(), "nobody waited to the end");
     }
 
     #[test]

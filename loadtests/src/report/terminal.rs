@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Facts, QUANTILES, Report, counts, human_ms, seconds};
+use super::{Facts, QUANTILES, Report, counts, human_ms, seconds, waits};
 use crate::invariants::Finding;
 use crate::stats::Step;
 
@@ -40,7 +40,7 @@ pub(crate) fn print_start(facts: &Facts) -> Result<()> {
 }
 
 /// Tables: steps, outcomes, checks.
-pub(crate) fn print_report(report: &Report) -> Result<()> {
+pub(super) fn print_report(report: &Report) -> Result<()> {
     write_report(&mut io::stdout().lock(), report)?;
     print_findings(&report.findings)
 }
@@ -72,6 +72,11 @@ fn write_report(out: &mut impl Write, report: &Report) -> Result<()> {
     writeln!(out)?;
     for (outcome, count) in &figures.outcomes {
         writeln!(out, "{:<22}{count:>8}", outcome.name())?;
+    }
+    if let Some(told) = &report.waits {
+        writeln!(out)?;
+        waits::write_lines(out, told)?;
+        return write_problems(out, report);
     }
     writeln!(out, "{:<22}{:>8}", "seats sold", figures.sales.len())?;
     if let Some(after) = report.sold_out_after() {
@@ -126,7 +131,7 @@ pub(crate) fn print_findings(findings: &[Finding]) -> Result<()> {
 }
 
 /// The verdict, and where to read on.
-pub(crate) fn print_end(report: &Report, folder: &Path) -> Result<()> {
+pub(super) fn print_end(report: &Report, folder: &Path) -> Result<()> {
     let mut out = io::stdout().lock();
     let failures = report.failures();
     writeln!(out)?;
@@ -142,8 +147,16 @@ pub(crate) fn print_end(report: &Report, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::report;
+    use super::super::tests::{report, wait_report};
     use super::*;
+
+    #[test]
+    fn who_only_waits_buys_nothing() {
+        let mut out = Vec::new();
+        write_report(&mut out, &wait_report()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("range told at joining") && !text.contains("sold"), "{text}");
+    }
 
     #[test]
     fn the_table_shows_steps_answers_and_sales() {

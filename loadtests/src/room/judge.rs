@@ -1,10 +1,7 @@
 //! What a series of looks at a room shows about points 3 and 4 of the design.
 
 use super::{Limits, RoomSample};
-use crate::invariants::Finding;
-
-/// How many examples of a broken rule are kept.
-const EXAMPLES_MAX: usize = 5;
+use crate::invariants::{Broken, Finding};
 
 /// What a series of samples shows; give it each of them in order.
 #[derive(Debug, Default)]
@@ -19,21 +16,6 @@ pub(crate) struct RoomJudge {
     previous: Option<RoomSample>,
     watched: String,
     overtaken: Broken,
-}
-
-#[derive(Debug, Default)]
-struct Broken {
-    count: u64,
-    examples: Vec<String>,
-}
-
-impl Broken {
-    fn note(&mut self, example: String) {
-        self.count += 1;
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(example);
-        }
-    }
 }
 
 impl RoomJudge {
@@ -110,7 +92,7 @@ impl RoomJudge {
     /// The verdicts on points 3 and 4.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let finding = |point, name, title: &str, broken: &Broken, unknown: Option<&str>| {
-            let finding = Finding::new(point, name, title, broken.count, broken.examples.clone());
+            let finding = broken.finding(point, name, title);
             match unknown {
                 _ if self.samples == 0 => finding.not_checked("the room was never seen"),
                 Some(reason) => finding.not_checked(reason),

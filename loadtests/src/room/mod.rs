@@ -2,6 +2,7 @@
 //! design as the room itself shows them.
 
 mod judge;
+mod watch;
 
 use std::sync::Arc;
 
@@ -12,24 +13,35 @@ use uuid::Uuid;
 
 use crate::invariants::Stores;
 pub(crate) use judge::RoomJudge;
+pub(crate) use watch::RoomWatch;
 
 /// One consistent look at a room. It names the keys as the gateway does (`wr:v1:{<concert>}:…`).
+///
+/// The room keeps its settings as JSON (`RoomSettings` in the gateway); one that nobody ticked yet has none.
 ///
 /// KEYS see [`LOOK_KEYS`]. ARGV the user to watch, or ''.
 const LOOK: &str = r"#!lua flags=no-writes
 local time = redis.call('TIME')
-local room = redis.call('HMGET', KEYS[1], 'epoch', 'frontier', 'admitted', 'mode', 'admit_per_second', 'burst', 'max_active')
+local room = redis.call('HMGET', KEYS[1], 'epoch', 'frontier', 'admitted', 'settings')
+local settings = room[4] and cjson.decode(room[4]) or {}
 local front = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 return {
   time[1] * 1000 + math.floor(time[2] / 1000),
   tonumber(room[1]) or 0, tonumber(room[2]) or 0, tonumber(room[3]) or 0,
   redis.call('ZCARD', KEYS[2]), redis.call('ZCARD', KEYS[4]), redis.call('ZCARD', KEYS[5]),
-  room[4] or '', room[5] or '', room[6] or '', room[7] or '',
+  tostring(settings.mode or ''), tostring(settings.admitPerSecond or ''), tostring(settings.burst or ''),
+  tostring(settings.maxActive or ''),
   front[1] or '', tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1])) or 0, tonumber(redis.call('ZSCORE', KEYS[3], ARGV[1])) or 0,
 }";
 
 /// What it looks at, in the order of its KEYS.
 const LOOK_KEYS: [&str; 5] = ["room", "waiting", "present", "offers", "leases"];
+
+/// How many people in line are before someone.
+///
+/// KEYS waiting. ARGV the user. RETURNS -1 for who is not in line.
+const RANK: &str = r"#!lua flags=no-writes
+return redis.call('ZRANK', KEYS[1], ARGV[1]) or -1";
 
 /// What holds where a room has no setting of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -73,6 +85,7 @@ impl RoomSample {
 pub(crate) struct Rooms {
     redis: Redis,
     script: Arc<Script>,
+    rank: Arc<Script>,
 }
 
 impl Rooms {
@@ -80,16 +93,26 @@ impl Rooms {
         // The URLs are not shown: they may hold a password.
         let redis = Redis::new(&stores.redis).context("Redis (--redis-url) can't be used")?;
         redis.ping().await.context("Redis (--redis-url) does not answer")?;
-        Ok(Self { redis, script: Arc::new(Script::new("look", LOOK, LOOK_KEYS.len())) })
+        let (script, rank) = (Script::new("look", LOOK, LOOK_KEYS.len()), Script::new("rank", RANK, 1));
+        Ok(Self { redis, script: Arc::new(script), rank: Arc::new(rank) })
     }
 
     /// Looks at a concert's room, and at the person `watched` in it.
     pub(crate) async fn look(&mut self, concert: Uuid, watched: &str) -> Result<RoomSample> {
-        let call =
-            LOOK_KEYS.iter().fold(self.script.call(), |call, part| call.key(&format!("wr:v1:{{{concert}}}:{part}")));
+        let call = LOOK_KEYS.iter().fold(self.script.call(), |call, part| call.key(&key(concert, part)));
         let values: Vec<redis::Value> = call.arg(watched).run(&self.redis).await?;
         parse(&values)
     }
+
+    /// How many people in line are before `user` (as the room writes ids) right now; `None` for who is not in line.
+    pub(crate) async fn rank(&self, concert: Uuid, user: &str) -> Result<Option<u64>> {
+        let rank: i64 = self.rank.call().key(&key(concert, "waiting")).arg(user).run(&self.redis).await?;
+        Ok(u64::try_from(rank).ok())
+    }
+}
+
+fn key(concert: Uuid, part: &str) -> String {
+    format!("wr:v1:{{{concert}}}:{part}")
 }
 
 fn parse(values: &[redis::Value]) -> Result<RoomSample> {
@@ -129,12 +152,12 @@ mod tests {
     use super::*;
 
     /// A room as the gateway's scripts leave it: one admitted, one offered, two in line.
-    async fn fill(redis: &mut Redis, concert: Uuid, settings: &[(&str, &str)]) -> RedisResult<()> {
-        let key = |part: &str| format!("wr:v1:{{{concert}}}:{part}");
+    async fn fill(redis: &mut Redis, concert: Uuid, settings: Option<&str>) -> RedisResult<()> {
+        let key = |part: &str| key(concert, part);
         let mut pipe = redis::pipe();
         pipe.hset_multiple(key("room"), &[("epoch", 9), ("frontier", 12), ("admitted", 2)]).ignore();
-        for setting in settings {
-            pipe.hset(key("room"), setting.0, setting.1).ignore();
+        if let Some(settings) = settings {
+            pipe.hset(key("room"), "settings", settings).ignore();
         }
         pipe.zadd(key("waiting"), "b", 14).ignore().zadd(key("waiting"), "a", 13).ignore();
         pipe.zadd(key("present"), "b", 99_u64).ignore();
@@ -143,11 +166,15 @@ mod tests {
     }
 
     async fn a_room_is_read_as_it_is(stores: Stores) -> Result<()> {
-        let (concert, plain) = (Uuid::new_v4(), Uuid::new_v4());
+        let (concert, open, unset) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
         let mut rooms = Rooms::connect(&stores).await?;
-        let settings = [("max_active", "7"), ("admit_per_second", "2.5"), ("burst", "3")];
-        fill(&mut rooms.redis, concert, &settings).await?;
-        fill(&mut rooms.redis, plain, &[("mode", "passthrough")]).await?;
+        // As the gateway writes them.
+        let set = r#"{"version":3,"mode":"queue","paused":false,"admitPerSecond":2.5,"burst":3,"maxActive":7,
+            "sessionMs":600000,"claimMs":45000,"idleMs":0,"opensAtMs":0,"order":"fifo","stopWhenSoldOut":true,
+            "leaveOnPayment":false}"#;
+        for (room, settings) in [(concert, Some(set)), (open, Some(r#"{"mode":"passthrough"}"#)), (unset, None)] {
+            fill(&mut rooms.redis, room, settings).await?;
+        }
         let seen = rooms.look(concert, "b").await?;
         assert_eq!((seen.epoch, seen.frontier, seen.admitted, seen.waiting), (9, 12, 2, 2));
         assert_eq!((seen.offers, seen.leases, seen.active()), (1, 1, 2));
@@ -156,8 +183,14 @@ mod tests {
         assert_eq!((seen.limits, seen.passthrough), (limits, false));
         assert!(seen.at_ms > 1_700_000_000_000);
 
-        let seen = rooms.look(plain, "").await?;
+        assert_eq!(rooms.rank(concert, "a").await?, Some(0));
+        assert_eq!(rooms.rank(concert, "b").await?, Some(1));
+        assert_eq!(rooms.rank(concert, "d").await?, None, "not in line");
+
+        let seen = rooms.look(open, "").await?;
         assert_eq!((seen.limits, seen.passthrough, seen.watched_position), (Limits::default(), true, 0));
+        let seen = rooms.look(unset, "").await?;
+        assert_eq!((seen.limits, seen.passthrough, seen.frontier), (Limits::default(), false, 12));
         assert_eq!(rooms.look(Uuid::new_v4(), "").await?.epoch, 0, "no such room");
         Ok(())
     }

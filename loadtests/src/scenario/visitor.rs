@@ -10,16 +10,17 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::requests::{GaveUp, Reply, Sender};
+use super::queue::{
+    QueueAnswer, QueueInfo, Stop, ahead_rose, decode, join_body, join_request, leave_request, ok, poll_request,
+    poll_wait, position_changed, queue_ok,
+};
+use super::requests::{Reply, Sender};
 use crate::catalog::Seat;
-use crate::client::{Answer, Request};
+use crate::client::Request;
 use crate::stats::{Outcome, Sale, Step};
 
 /// How often a visitor whose seat was taken looks for another one.
 const SEATS_TRIED_MAX: u32 = 50;
-/// What `pollAfterMs` may say without being taken for a mistake of the server.
-const POLL_MIN: Duration = Duration::from_millis(20);
-const POLL_MAX: Duration = Duration::from_mins(2);
 
 /// What all visitors of a run have in common.
 #[derive(Debug)]
@@ -35,40 +36,11 @@ pub(crate) struct Plan {
     pub(crate) leave: bool,
 }
 
-/// Why a journey ended early.
-enum Stop {
-    NoSeatLeft,
-    /// An answer that a visitor can't go on with, in words.
-    Failed(String),
-}
-
-impl From<GaveUp> for Stop {
-    fn from(GaveUp(why): GaveUp) -> Self {
-        Self::Failed(why)
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Session {
     user_id: Uuid,
     token: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct QueueAnswer {
-    token: String,
-    status: String,
-    queue_info: QueueInfo,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct QueueInfo {
-    position: u64,
-    ahead: u64,
-    poll_after_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,9 +94,7 @@ impl Visitor<'_> {
     }
 
     async fn leave(&mut self, pass: &str) -> Result<(), Stop> {
-        let request =
-            Request { method: Method::DELETE, path: "/queue/token", queue_token: Some(pass), ..Request::default() };
-        self.expect_ok(Step::Leave, Instant::now(), &request).await?;
+        self.expect_ok(Step::Leave, Instant::now(), &leave_request(pass)).await?;
         Ok(())
     }
 
@@ -167,13 +137,7 @@ impl Visitor<'_> {
     /// Joins, and polls as told until the answer is a pass.
     async fn wait_for_admission(&mut self, session: &str) -> Result<String, Stop> {
         let joined = Instant::now();
-        let join = Request {
-            method: Method::POST,
-            path: "/queue/token",
-            session: Some(session),
-            body: Some(format!(r#"{{"concertId":"{}"}}"#, self.plan.concert)),
-            ..Request::default()
-        };
+        let join = join_request(session, join_body(self.plan.concert));
         let reply = self.sender.step(Step::Join, joined, &join).await?;
         let mut asked = Asked { step: Step::Join, sent: reply.sent };
         let mut answer: QueueAnswer = decode(Step::Join, &queue_ok(Step::Join, reply)?.answer)?;
@@ -184,14 +148,9 @@ impl Visitor<'_> {
                 self.sender.recorder.finished(Step::Admission, joined);
                 return Ok(answer.token);
             }
-            let wait = Duration::from_millis(answer.queue_info.poll_after_ms);
-            if !(POLL_MIN..=POLL_MAX).contains(&wait) {
-                return Err(Stop::Failed(format!("{}: pollAfterMs is {}", asked.step.name(), wait.as_millis())));
-            }
-            let intended = Instant::now() + wait;
+            let intended = Instant::now() + poll_wait(asked.step, &answer.queue_info)?;
             tokio::time::sleep_until(intended).await;
-            let poll = Request { path: "/queue/status", queue_token: Some(&answer.token), ..Request::default() };
-            let reply = self.sender.step(Step::Status, intended, &poll).await?;
+            let reply = self.sender.step(Step::Status, intended, &poll_request(&answer.token)).await?;
             // Late by this program's fault or by retries: the room may take them for absent.
             always_on_time &= reply.sent - intended <= self.plan.poll_slack;
             asked = Asked { step: Step::Status, sent: reply.sent };
@@ -297,63 +256,17 @@ struct Asked {
     sent: Instant,
 }
 
-fn decode<T: DeserializeOwned>(step: Step, answer: &Answer) -> Result<T, Stop> {
-    answer.json().map_err(|error| Stop::Failed(format!("{}: {error:#}", step.name())))
-}
-
-fn ok(step: Step, reply: Reply) -> Result<Reply, Stop> {
-    if reply.answer.is_ok() {
-        return Ok(reply);
-    }
-    Err(Stop::Failed(format!("{}: {}", step.name(), reply.answer.describe())))
-}
-
-/// Like [`ok`], for a queue that may have ended because everything is sold.
-fn queue_ok(step: Step, reply: Reply) -> Result<Reply, Stop> {
-    if reply.answer.status == 410 && reply.answer.error() == "sold_out" {
-        return Err(Stop::NoSeatLeft);
-    }
-    ok(step, reply)
-}
-
-/// The contract: a position never changes, and `ahead` never rises for one visitor.
 fn same_place(before: &QueueInfo, after: &QueueInfo) -> Result<(), Stop> {
-    if after.position != before.position {
-        return Err(Stop::Failed(format!(
-            "poll queue: the position went from {} to {}",
-            before.position, after.position
-        )));
-    }
-    if after.ahead > before.ahead {
-        return Err(Stop::Failed(format!("poll queue: ahead rose from {} to {}", before.ahead, after.ahead)));
-    }
-    Ok(())
+    let broken = position_changed(before, after).or_else(|| ahead_rose(before, after));
+    broken.map_or(Ok(()), |why| Err(Stop::Failed(format!("poll queue: {why}"))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn info(position: u64, ahead: u64) -> QueueInfo {
-        QueueInfo { position, ahead, poll_after_ms: 1_000 }
-    }
-
     #[test]
-    fn a_place_in_line_only_gets_better() {
-        assert!(same_place(&info(9, 5), &info(9, 5)).is_ok());
-        assert!(same_place(&info(9, 5), &info(9, 0)).is_ok());
-        assert!(same_place(&info(9, 5), &info(9, 6)).is_err());
-        assert!(same_place(&info(9, 5), &info(8, 4)).is_err());
-    }
-
-    #[test]
-    fn answers_are_read_as_the_contract_writes_them() {
-        let answer: QueueAnswer = serde_json::from_str(
-            r#"{"token":"t","status":"waiting","queueInfo":{"concertId":"c","position":7,"ahead":3,"waitTime":"10분",
-            "waitSeconds":600,"waitSecondsLow":1,"waitSecondsHigh":2,"pollAfterMs":1500}}"#,
-        )
-        .unwrap();
-        assert_eq!((answer.queue_info.position, answer.queue_info.poll_after_ms), (7, 1_500));
+    fn a_payment_is_read_as_the_contract_writes_it() {
         let paid: Payment = serde_json::from_str(
             r#"{"paymentId":"p","reservationId":"018f3f64-0000-7000-8000-000000000000","status":"success","amount":99000.00,"balance":1.5}"#,
         )

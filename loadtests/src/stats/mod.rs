@@ -2,6 +2,7 @@
 
 mod recorder;
 mod timeline;
+pub(crate) mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,6 +90,12 @@ pub(crate) enum Outcome {
     Failed,
     /// Still under way when the run was stopped.
     Interrupted,
+    /// Was admitted, stayed for a while and left.
+    Visited,
+    /// Stopped polling while in line.
+    ClosedTab,
+    /// Left the line properly.
+    LeftLine,
 }
 
 impl Outcome {
@@ -99,6 +106,9 @@ impl Outcome {
             Self::OutOfTime => "out of time",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
+            Self::Visited => "was inside and left",
+            Self::ClosedTab => "closed the tab in line",
+            Self::LeftLine => "left the line",
         }
     }
 }

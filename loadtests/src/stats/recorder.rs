@@ -71,6 +71,8 @@ impl Recorder {
         if !matches!(outcome, Ok(answer) if answer.status < 500) {
             bucket.failures += 1;
         }
+        bucket.joins += u64::from(step == Step::Join);
+        bucket.polls += u64::from(step == Step::Status);
         let entry = &mut figures.steps[step as usize];
         match outcome {
             Ok(answer) => {
@@ -184,6 +186,18 @@ mod tests {
         assert_eq!(figures.step(Step::Reserve).errors["seat_taken"], 1);
         assert_eq!(figures.no_answer(), BTreeMap::from([("timeout", 1)]));
         assert_eq!(figures.advice_missing, 1, "a 503 must say when to come back");
+    }
+
+    #[test]
+    fn joins_and_polls_have_their_second() {
+        let recorder = recorder();
+        let sent = recorder.started() + Duration::from_millis(1_500);
+        for step in [Step::Join, Step::Status, Step::Status, Step::Leave] {
+            recorder.attempt(step, sent, &Ok(answer(503, "{}")));
+        }
+        let figures = recorder.snapshot();
+        let seconds: Vec<_> = figures.timeline.buckets().iter().map(|it| (it.joins, it.polls, it.failures)).collect();
+        assert_eq!(seconds, [(0, 0, 0), (1, 2, 4)]);
     }
 
     #[test]

@@ -11,6 +11,9 @@ const BUCKETS_MAX: u32 = 600;
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     pub(crate) arrivals: u64,
+    /// Requests to join and polls that were sent in it, repeated ones included.
+    pub(crate) joins: u64,
+    pub(crate) polls: u64,
     pub(crate) admissions: u64,
     pub(crate) sales: u64,
     /// Requests that were sent in it and got no answer or a 5xx.
@@ -54,7 +57,7 @@ impl Timeline {
 
 impl Bucket {
     fn new() -> Self {
-        Self { arrivals: 0, admissions: 0, sales: 0, failures: 0, latency: super::histogram(2) }
+        Self { arrivals: 0, joins: 0, polls: 0, admissions: 0, sales: 0, failures: 0, latency: super::histogram(2) }
     }
 }
 

@@ -1,6 +1,8 @@
 //! An Onsale in memory that keeps the contract, or breaks it in a way that a real one can't be made to.
 
-use std::collections::HashMap;
+#![allow(dead_code, reason = "not every test needs every fault")]
+
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +33,14 @@ pub(crate) enum Fault {
     BrokenPayments,
     /// `ahead` rises from poll to poll.
     PushesBack,
+    /// The position changes from poll to poll.
+    Renumbers,
+    /// The first poll of everyone is told to come back in a second.
+    BusyPolls,
+    /// Everyone is told to wait for an hour, and let in as usual.
+    Misleads,
+    /// Nobody is ever let in.
+    LetsNobodyIn,
 }
 
 #[derive(Debug)]
@@ -41,6 +51,9 @@ struct Hall {
     reservations: HashMap<Uuid, Uuid>,
     next_position: u64,
     polls: HashMap<String, u64>,
+    left: u64,
+    /// Whose poll was turned away.
+    busy: HashSet<u64>,
     payments_refused: HashMap<String, bool>,
 }
 
@@ -55,6 +68,8 @@ pub(crate) async fn start(seats: usize, fault: Fault) -> Result<SocketAddr> {
         reservations: HashMap::new(),
         next_position: 0,
         polls: HashMap::new(),
+        left: 0,
+        busy: HashSet::new(),
         payments_refused: HashMap::new(),
     };
     let app = Router::new()
@@ -88,7 +103,7 @@ fn describe(hall: &Hall) -> Value {
     let available = hall.seats.iter().filter(|(_, status)| *status == "available").count();
     json!({
         "id": Uuid::from_u128(7), "name": "fake", "totalSeats": hall.seats.len(),
-        "availableSeats": available, "status": "on_sale", "joined": hall.next_position,
+        "availableSeats": available, "status": "on_sale", "joined": hall.next_position, "left": hall.left,
     })
 }
 
@@ -130,12 +145,17 @@ fn queue_answer(hall: &mut Hall, position: u64) -> Json<Value> {
     let polls = hall.polls.entry(position.to_string()).or_default();
     *polls += 1;
     // Everybody waits for two polls, the first to join for ever if that is the fault.
-    let waits = *polls < 3 || (hall.fault == Fault::Overtakes && position == 1);
+    let waits = *polls < 3 || (hall.fault == Fault::Overtakes && position == 1) || hall.fault == Fault::LetsNobodyIn;
     let ahead = if hall.fault == Fault::PushesBack { *polls } else { 0 };
+    let shown = if hall.fault == Fault::Renumbers { position + *polls } else { position };
+    let wait = if hall.fault == Fault::Misleads { 3_600 } else { 1 };
     Json(json!({
         "token": position.to_string(),
         "status": if waits { "waiting" } else { "admitted" },
-        "queueInfo": { "position": position, "ahead": ahead, "pollAfterMs": 30 },
+        "queueInfo": {
+            "position": shown, "ahead": ahead, "pollAfterMs": 30,
+            "waitSeconds": wait, "waitSecondsLow": wait - 1, "waitSecondsHigh": wait + 1,
+        },
     }))
 }
 
@@ -147,13 +167,18 @@ async fn join(State(hall): State<Shared>) -> Json<Value> {
 }
 
 async fn status(State(hall): State<Shared>, headers: HeaderMap) -> Response {
+    let mut hall = lock(&hall);
     match token(&headers) {
-        Some(position) => queue_answer(&mut lock(&hall), position).into_response(),
+        Some(position) if hall.fault == Fault::BusyPolls && hall.busy.insert(position) => {
+            ([("retry-after", "1")], problem(503, "overloaded")).into_response()
+        }
+        Some(position) => queue_answer(&mut hall, position).into_response(),
         None => problem(401, "missing_queue_token"),
     }
 }
 
-async fn leave(headers: HeaderMap) -> Response {
+async fn leave(State(hall): State<Shared>, headers: HeaderMap) -> Response {
+    lock(&hall).left += 1;
     match token(&headers) {
         Some(_) => Json(json!({ "status": "left" })).into_response(),
         None => problem(401, "missing_queue_token"),
