@@ -17,6 +17,9 @@ pub struct Pace {
     /// The least and the most that is to be reckoned with.
     slow: f64,
     fast: f64,
+    /// How many may still come in before the room is full, and the least pace that can be kept up from then on.
+    free: f64,
+    sustained: f64,
     /// How long until anyone is let in.
     starts_in_seconds: f64,
     /// Turns that may come at once, and the most that may come in each second after that.
@@ -41,15 +44,19 @@ impl Pace {
         let (counts, settings) = (&view.counts, &view.settings);
         #[expect(clippy::cast_precision_loss, reason = "sessions last days at most")]
         let turnover = f64::from(settings.max_active) * 1_000.0 / settings.session_ms.max(1) as f64;
-        let full = counts.offers + counts.leased >= settings.max_active;
-        let set = if full { settings.admit_per_second.min(turnover) } else { settings.admit_per_second };
-        let expected = view.measured_per_second.filter(|rate| *rate > 0.0).unwrap_or(set).max(0.001);
+        let free = settings.max_active.saturating_sub(counts.offers.saturating_add(counts.leased));
+        let set = if free == 0 { settings.admit_per_second.min(turnover) } else { settings.admit_per_second };
+        let measured = view.measured.unwrap_or_default();
+        let expected = if measured.moved_per_second > 0.0 { measured.moved_per_second } else { set }.max(0.001);
         #[expect(clippy::cast_precision_loss, reason = "times in ms are far below 2^52")]
         let starts_in_seconds = (counts.opens_at_ms - counts.now_ms).max(0) as f64 / 1_000.0;
         Self {
             expected,
             slow: expected * PACE_SPREAD,
             fast: expected / PACE_SPREAD,
+            free: f64::from(free),
+            // Nobody stays for longer than a session.
+            sustained: (measured.sustained_per_second * PACE_SPREAD).max(turnover).max(0.001),
             starts_in_seconds,
             burst: f64::from(settings.burst),
             set: settings.admit_per_second.max(0.001),
@@ -60,12 +67,23 @@ impl Pace {
     pub fn wait(&self, ahead: u32) -> WaitEstimate {
         // Turns come in steps, and so do polls: even the first in line waits a moment.
         let places = f64::from(ahead) + 1.0;
-        let seconds = |rate: f64| whole_seconds(self.starts_in_seconds + places / rate);
         WaitEstimate {
-            expected_seconds: seconds(self.expected),
+            expected_seconds: whole_seconds(self.starts_in_seconds + places / self.expected),
             low_seconds: whole_seconds(self.starts_in_seconds + f64::from(ahead) / self.fast).saturating_sub(1),
-            high_seconds: seconds(self.slow).saturating_add(3),
+            high_seconds: whole_seconds(self.starts_in_seconds + self.longest_seconds(places)).saturating_add(3),
         }
+    }
+
+    /// How long so many turns take at the slowest: at the slow pace until the room is full, then as fast as places become
+    /// free, which nobody knows before people have been inside.
+    fn longest_seconds(&self, places: f64) -> f64 {
+        let filling = self.slow - self.sustained;
+        if filling <= 0.0 {
+            return places / self.slow;
+        }
+        let full_in_seconds = self.free / filling;
+        let until_full = self.slow * full_in_seconds;
+        if places <= until_full { places / self.slow } else { full_in_seconds + (places - until_full) / self.sustained }
     }
 }
 
@@ -127,8 +145,10 @@ mod tests {
 
     #[test]
     fn the_range_allows_for_a_third_that_gives_up_and_for_turns_that_go_unclaimed() {
+        // A room that does not fill up.
+        let wide = RoomSettings { max_active: 10_000, ..settings() };
         for measured in [None, Some(10.0)] {
-            let wait = pace(counts(), measured).wait(999);
+            let wait = Pace::of(&view(counts(), wide.clone(), measured)).wait(999);
             assert_eq!(wait.expected_seconds, 100);
             // A third gives up and is passed over: the others' turns come in two thirds of the time.
             assert!(wait.low_seconds <= 66, "{wait:?}");
@@ -137,6 +157,21 @@ mod tests {
             // Wide, but no "anything from now to never".
             assert!(wait.low_seconds >= 50 && wait.high_seconds <= 200, "{wait:?}");
         }
+    }
+
+    #[test]
+    fn a_room_that_will_fill_up_may_move_as_slowly_as_people_go_out() {
+        // 100 places, 10 turns a second, sessions of 100 seconds: the first hundred, and some more, need not wait for
+        // places. Of those behind, the last may have to wait for almost all to stay as long as they may.
+        let room = RoomSettings { session_ms: 100_000, ..settings() };
+        let pace = Pace::of(&view(counts(), room.clone(), None));
+        assert!(pace.wait(99).high_seconds <= 20, "{:?}", pace.wait(99));
+        let behind = pace.wait(1_099);
+        assert_eq!((behind.low_seconds, behind.expected_seconds), (65, 110));
+        assert!((980..1_010).contains(&behind.high_seconds), "{behind:?}");
+        // Once it shows that people go out as fast as they come in, nobody is told so.
+        let pace = Pace::of(&view(counts(), room, Some(10.0)));
+        assert!(pace.wait(1_099).high_seconds < 190, "{:?}", pace.wait(1_099));
     }
 
     #[test]

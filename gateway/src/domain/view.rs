@@ -122,8 +122,17 @@ pub struct RoomView {
     pub draw: DrawState,
     /// Who stands where.
     pub ranks: RankTable,
-    /// How fast the line moved of late, in people a second; `None` while too little was seen, or nobody was waiting.
-    pub measured_per_second: Option<f64>,
+    /// How fast the line moved of late; `None` while too little was seen, or nobody was waiting.
+    pub measured: Option<MeasuredPace>,
+}
+
+/// How fast a line moved of late, in places of the line a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct MeasuredPace {
+    /// Turns given and places passed over.
+    pub moved_per_second: f64,
+    /// How fast it would have moved if turns had been given only as others went out again: what a full room can keep up.
+    pub sustained_per_second: f64,
 }
 
 impl RoomView {
@@ -142,6 +151,11 @@ impl RoomView {
         matches!(self.draw, DrawState::Pending | DrawState::Dealing)
     }
 
+    /// How fast the line moved of late, in people a second; 0 while that is not known.
+    pub fn moved_per_second(&self) -> f64 {
+        self.measured.map_or(0.0, |pace| pace.moved_per_second)
+    }
+
     /// How many people wait, whatever they wait for.
     pub fn in_line(&self) -> u32 {
         self.counts.waiting + self.counts.gathered
@@ -152,10 +166,41 @@ impl RoomView {
 /// which someone was waiting.
 #[derive(Debug, Default)]
 pub struct RateMeter {
-    samples: VecDeque<(i64, u64)>,
+    samples: VecDeque<Sample>,
     epoch: u32,
     settings_version: u32,
-    known: Option<f64>,
+    known: Option<MeasuredPace>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at_ms: i64,
+    given: u64,
+    passed_over: u64,
+    active: u32,
+}
+
+impl Sample {
+    fn of(counts: &RoomCounts) -> Self {
+        let active = counts.offers.saturating_add(counts.leased);
+        Self { at_ms: counts.now_ms, given: counts.admitted, passed_over: counts.passed_over, active }
+    }
+
+    /// Whether a room can look like this after it looked like `earlier`.
+    fn may_follow(&self, earlier: &Self) -> bool {
+        self.at_ms >= earlier.at_ms && self.given >= earlier.given && self.passed_over >= earlier.passed_over
+    }
+
+    /// The pace from `earlier` on. All counts are far below 2^52.
+    #[expect(clippy::cast_precision_loss)]
+    fn pace_since(&self, earlier: &Self) -> MeasuredPace {
+        let seconds = (self.at_ms - earlier.at_ms) as f64 / 1_000.0;
+        let given = (self.given - earlier.given) as f64;
+        let moved = given + (self.passed_over - earlier.passed_over) as f64;
+        let went_out = (given - (f64::from(self.active) - f64::from(earlier.active))).max(0.0);
+        let sustained = if given > 0.0 { moved * went_out / given } else { 0.0 };
+        MeasuredPace { moved_per_second: moved / seconds, sustained_per_second: sustained / seconds }
+    }
 }
 
 impl RateMeter {
@@ -164,11 +209,10 @@ impl RateMeter {
     const WINDOW_MS: i64 = 60_000;
     const AT_LEAST_MS: i64 = 2_000;
 
-    /// Takes a look at the counters, in a room run by that version of its settings, and tells the rate where it is known.
-    pub fn observe(&mut self, counts: &RoomCounts, settings_version: u32) -> Option<f64> {
-        let moved = counts.admitted + counts.passed_over;
-        let restarted = counts.epoch != self.epoch
-            || self.samples.back().is_some_and(|(at, before)| counts.now_ms < *at || moved < *before);
+    /// Takes a look at the counters, in a room run by that version of its settings, and tells the pace where it is known.
+    pub fn observe(&mut self, counts: &RoomCounts, settings_version: u32) -> Option<MeasuredPace> {
+        let now = Sample::of(counts);
+        let restarted = counts.epoch != self.epoch || self.samples.back().is_some_and(|before| !now.may_follow(before));
         // It is measured from when there is a line: those who came just before had the turns saved up in a lull.
         let idle = counts.waiting == 0;
         if idle || restarted || settings_version != self.settings_version {
@@ -182,17 +226,13 @@ impl RateMeter {
         if idle {
             return None;
         }
-        self.samples.push_back((counts.now_ms, moved));
-        while self.samples.front().is_some_and(|(at, _)| counts.now_ms - at > Self::WINDOW_MS) {
+        self.samples.push_back(now);
+        while self.samples.front().is_some_and(|first| now.at_ms - first.at_ms > Self::WINDOW_MS) {
             self.samples.pop_front();
         }
-        let (first_at, first) = *self.samples.front()?;
-        let elapsed_ms = counts.now_ms - first_at;
-        if elapsed_ms >= Self::AT_LEAST_MS {
-            // Both are far below 2^52.
-            #[expect(clippy::cast_precision_loss)]
-            let rate = (moved - first) as f64 * 1_000.0 / elapsed_ms as f64;
-            self.known = Some(rate);
+        let first = self.samples.front()?;
+        if now.at_ms - first.at_ms >= Self::AT_LEAST_MS {
+            self.known = Some(now.pace_since(first));
         }
         self.known
     }
@@ -221,7 +261,9 @@ pub(crate) mod tests {
             settings: settings.into(),
             draw: DrawState::None,
             ranks: RankTable::default(),
-            measured_per_second,
+            // A room where as many go out as come in.
+            measured: measured_per_second
+                .map(|rate| MeasuredPace { moved_per_second: rate, sustained_per_second: rate }),
         }
     }
 
@@ -277,25 +319,29 @@ pub(crate) mod tests {
         RoomCounts { now_ms, waiting, admitted, ..counts() }
     }
 
+    fn moved(measured: Option<MeasuredPace>) -> Option<f64> {
+        measured.map(|pace| pace.moved_per_second)
+    }
+
     #[test]
     fn the_rate_is_what_the_counter_shows_while_people_wait() {
         let mut meter = RateMeter::default();
-        assert_eq!(meter.observe(&at(0, 0, 5), 0), None);
-        assert_eq!(meter.observe(&at(1_000, 10, 5), 0), None);
-        assert_eq!(meter.observe(&at(4_000, 40, 5), 0), Some(10.0));
+        assert_eq!(moved(meter.observe(&at(0, 0, 5), 0)), None);
+        assert_eq!(moved(meter.observe(&at(1_000, 10, 5), 0)), None);
+        assert_eq!(moved(meter.observe(&at(4_000, 40, 5), 0)), Some(10.0));
         let passed_over = RoomCounts { passed_over: 20, ..at(5_000, 40, 5) };
-        assert_eq!(meter.observe(&passed_over, 0), Some(12.0), "the line moves past those who are absent, too");
+        assert_eq!(moved(meter.observe(&passed_over, 0)), Some(12.0), "the line moves past those who are absent, too");
         let earlier = RoomCounts { now_ms: 4_500, ..passed_over };
-        assert_eq!(meter.observe(&earlier, 0), None, "a clock set back begins anew");
+        assert_eq!(moved(meter.observe(&earlier, 0)), None, "a clock set back begins anew");
     }
 
     #[test]
     fn what_was_saved_up_in_a_lull_is_not_the_pace_of_the_line() {
         let mut meter = RateMeter::default();
-        assert_eq!(meter.observe(&at(0, 0, 0), 0), None, "nobody waits: nothing is measured");
+        assert_eq!(moved(meter.observe(&at(0, 0, 0), 0)), None, "nobody waits: nothing is measured");
         // Two hundred walk in, the next ones wait.
-        assert_eq!(meter.observe(&at(250, 200, 5), 0), None);
-        assert_eq!(meter.observe(&at(4_250, 240, 5), 0), Some(10.0));
+        assert_eq!(moved(meter.observe(&at(250, 200, 5), 0)), None);
+        assert_eq!(moved(meter.observe(&at(4_250, 240, 5), 0)), Some(10.0));
     }
 
     #[test]
@@ -305,16 +351,36 @@ pub(crate) mod tests {
             // Waves: ten turns a second for twenty seconds, then none for twenty.
             let turns = u64::from(second / 40 * 200 + (second % 40).min(20) * 10);
             let rate = meter.observe(&at(i64::from(second) * 1_000, turns, 5), 0);
-            assert!(second < 60 || rate.is_some_and(|rate| (3.3..=6.7).contains(&rate)), "{second} s: {rate:?}");
+            assert!(second < 60 || moved(rate).is_some_and(|rate| (3.3..=6.7).contains(&rate)), "{second} s: {rate:?}");
         }
     }
 
     #[test]
     fn after_a_change_of_settings_what_was_measured_holds_until_there_is_something_new() {
         let mut meter = RateMeter::default();
-        meter.observe(&at(0, 0, 5), 1);
-        assert_eq!(meter.observe(&at(30_000, 300, 5), 1), Some(10.0));
-        assert_eq!(meter.observe(&at(30_250, 303, 5), 2), Some(10.0));
-        assert_eq!(meter.observe(&at(32_250, 503, 5), 2), Some(100.0));
+        moved(meter.observe(&at(0, 0, 5), 1));
+        assert_eq!(moved(meter.observe(&at(30_000, 300, 5), 1)), Some(10.0));
+        assert_eq!(moved(meter.observe(&at(30_250, 303, 5), 2)), Some(10.0));
+        assert_eq!(moved(meter.observe(&at(32_250, 503, 5), 2)), Some(100.0));
+    }
+
+    #[test]
+    fn what_a_room_can_keep_up_is_how_fast_people_go_out_again() {
+        let mut meter = RateMeter::default();
+        let at = |now_ms: i64, given: u64, passed_over: u64, leased: u32| RoomCounts {
+            leased,
+            passed_over,
+            ..at(now_ms, given, 500)
+        };
+        meter.observe(&at(0, 0, 0, 0), 1);
+        let filling = meter.observe(&at(4_000, 400, 0, 300), 1);
+        assert_eq!(filling, Some(MeasuredPace { moved_per_second: 100.0, sustained_per_second: 25.0 }));
+        // Half of those whose turn it was had given up: the line moves twice as fast as people go out.
+        let full = meter.observe(&at(8_000, 400, 400, 300), 1);
+        assert_eq!(full, Some(MeasuredPace { moved_per_second: 100.0, sustained_per_second: 25.0 }));
+        let steady = RoomCounts { epoch: 2, ..at(0, 0, 0, 300) };
+        meter.observe(&steady, 1);
+        let steady = meter.observe(&RoomCounts { epoch: 2, ..at(10_000, 400, 100, 300) }, 1);
+        assert_eq!(steady, Some(MeasuredPace { moved_per_second: 50.0, sustained_per_second: 50.0 }));
     }
 }

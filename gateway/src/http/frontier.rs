@@ -72,7 +72,7 @@ pub(super) async fn frontier(
         frontier: view.counts.frontier,
         expected_up_to: view.expected_up_to(),
         waiting: view.in_line(),
-        admitted_per_second: (view.measured_per_second.unwrap_or(0.0) * 1_000.0).round() / 1_000.0,
+        admitted_per_second: (view.moved_per_second() * 1_000.0).round() / 1_000.0,
         status: status(&view, room.facts()),
         opens_at: DateTime::from_timestamp_millis(view.counts.opens_at_ms).filter(|_| view.counts.opens_at_ms > 0),
         draw: DrawAnswer::of(&view),

@@ -116,8 +116,8 @@ impl Heartbeat {
         room.note_seen(Seen { position: counts.seq, epoch: counts.epoch, changes: counts.changes });
         room.take_settings(&settings);
         self.note_join_rate(room, &counts);
-        let measured_per_second = self.meter.observe(&counts, settings.version);
-        let view = RoomView { counts, settings, draw, ranks, measured_per_second };
+        let measured = self.meter.observe(&counts, settings.version);
+        let view = RoomView { counts, settings, draw, ranks, measured };
         room.figures.note_view(&view, room.context().sale_over);
         room.seen.send_replace(Some(Look { view: Arc::new(view), at: begun }));
         self.last = Some(counts);

@@ -101,7 +101,7 @@ impl QueueView {
                 active: counts.leased,
                 admitted_total: counts.admitted,
                 passed_over_total: counts.passed_over,
-                admitted_per_second: view.measured_per_second.unwrap_or(0.0),
+                admitted_per_second: view.moved_per_second(),
                 frontier: counts.frontier,
                 last_position: counts.seq,
                 rebuilding: counts.rebuilding,
