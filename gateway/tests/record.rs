@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::ids::UserId;
 use gateway::domain::RoomDefaults;
@@ -16,6 +16,8 @@ use support::recorded::Recorded;
 use support::server::Site;
 use support::{DEFAULTS, redis_settings};
 
+/// How long the record is away.
+const OUTAGE: Duration = Duration::from_mins(1);
 const ONE_INSIDE: RoomDefaults = RoomDefaults { admit_per_second: 50.0, burst: 50, max_active: 1, ..DEFAULTS };
 const ROWS: &str =
     "SELECT string_agg(queue_position || ' ' || status, ', ' ORDER BY queue_position) FROM queue WHERE concert_id = $1";
@@ -90,10 +92,14 @@ async fn while_the_record_is_away_people_join_and_it_catches_up() {
     site.join(users[0], concert).await;
     recorded.until(ROWS, concert, "1 admitted").await;
     postgres.process().kill();
+    let away = Instant::now();
     for (at, user) in users.iter().enumerate().skip(1) {
         let answer = site.join(*user, concert).await;
         assert_eq!(answer.body["queueInfo"]["position"], at + 1, "{answer:?}");
+        // They come all through the outage.
+        tokio::time::sleep(OUTAGE / 40).await;
     }
+    tokio::time::sleep(OUTAGE.saturating_sub(away.elapsed())).await;
     let kept = site.admin(Method::POST, &format!("{concert}/pause"), None).await;
     kept.is_problem(503, "service_unavailable");
     let _postgres = tokio::task::spawn_blocking(move || postgres.restart().map(|()| postgres)).await.unwrap().unwrap();
