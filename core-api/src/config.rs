@@ -58,6 +58,12 @@ const HOLD_SECONDS: Setting = Setting {
     unit: "seconds",
     meaning: "How long a held seat can be paid for.",
 };
+const HOLD_EXTEND_SECONDS: Setting = Setting {
+    name: "HOLD_EXTEND_SECONDS",
+    default: Some("120"),
+    unit: "seconds; 0 is never",
+    meaning: "By how much the time to pay can be extended, once per reservation.",
+};
 const HOLD_GRACE_SECONDS: Setting = Setting {
     name: "HOLD_GRACE_SECONDS",
     default: Some("10"),
@@ -68,7 +74,7 @@ const SEATS_PER_USER: Setting = Setting {
     name: "SEATS_PER_USER",
     default: Some("4"),
     unit: "seats",
-    meaning: "How many seats of one concert a user may hold and own.",
+    meaning: "How many seats of one concert a user may hold and own, where the concert has no limit of its own.",
 };
 const HASH_QUEUE: Setting = Setting {
     name: "HASH_QUEUE",
@@ -107,6 +113,7 @@ pub const SETTINGS: &[Setting] = &[
     SESSION_TTL_SECONDS,
     PASS_PUBLIC_KEYS,
     HOLD_SECONDS,
+    HOLD_EXTEND_SECONDS,
     HOLD_GRACE_SECONDS,
     SEATS_PER_USER,
     HASH_QUEUE,
@@ -142,8 +149,8 @@ pub struct Config {
     pub passes: Arc<PassKeys>,
     /// How seats are held.
     pub hold_rules: HoldRules,
-    /// How long a seat's lock lasts.
-    pub lock_life: Duration,
+    /// How much longer than its reservation a seat's lock lasts.
+    pub hold_grace: Duration,
     /// How many passwords wait to be hashed at most.
     pub hash_queue: usize,
     /// How often one account may be tried.
@@ -178,12 +185,12 @@ impl Config {
         let session_ttl = reader.number(&SESSION_TTL_SECONDS, 60..=30 * 24 * 3_600);
         let passes = read_keys(reader, &PASS_PUBLIC_KEYS, PassKeys::new);
         let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
+        let extend_seconds = reader.number(&HOLD_EXTEND_SECONDS, 0..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
-        let hold_seconds = hold_seconds?;
         Some(Self {
             listen: listen?,
             metrics_listen,
@@ -194,8 +201,12 @@ impl Config {
             sessions: sessions?,
             session_ttl: TimeDelta::seconds(session_ttl?),
             passes: passes?,
-            hold_rules: HoldRules { hold_seconds, seats_per_user: seats_per_user? },
-            lock_life: Duration::from_secs(u64::from(hold_seconds) + u64::from(grace_seconds?)),
+            hold_rules: HoldRules {
+                hold_seconds: hold_seconds?,
+                extend_seconds: extend_seconds?,
+                seats_per_user: seats_per_user?,
+            },
+            hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,
             logins_per_account: logins_per_account?,
             max_in_flight: max_in_flight?,

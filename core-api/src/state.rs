@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRef;
 use chrono::TimeDelta;
@@ -42,8 +41,7 @@ impl AppState {
     /// Prepares all parts. Nothing is connected yet: a server starts whatever its dependencies do.
     pub(crate) fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
-        let holds =
-            Holds::new(&config.redis, Duration::from_secs(config.hold_rules.hold_seconds.into()), config.lock_life)?;
+        let holds = Holds::new(&config.redis, config.hold_grace)?;
         Ok(Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
             clock,

@@ -1,6 +1,7 @@
 //! What is sold, held and paid for, and what decides: no HTTP, no SQL, no Redis.
 
 pub mod account;
+pub mod best_available;
 pub mod catalogue;
 pub mod effect;
 pub mod hall;

@@ -7,7 +7,7 @@ use crate::domain::account::SignUpError;
 use crate::domain::effect::EffectError;
 use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
-use crate::domain::reservation::{CancelError, ReserveRefusal};
+use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
 use crate::service::HashError;
 
 impl From<Fault> for Problem {
@@ -70,6 +70,18 @@ impl From<CancelError> for Problem {
             CancelError::Completed => Self::new(ErrorCode::ReservationNotCancelable),
             CancelError::Fault(fault) => fault.into(),
         }
+    }
+}
+
+impl From<ExtendRefusal> for Problem {
+    fn from(refusal: ExtendRefusal) -> Self {
+        Self::new(match refusal {
+            ExtendRefusal::Unknown => ErrorCode::NotFound,
+            ExtendRefusal::NotOffered => ErrorCode::NotExtendable,
+            ExtendRefusal::AlreadyPaid => ErrorCode::AlreadyPaid,
+            ExtendRefusal::Expired => ErrorCode::ReservationExpired,
+            ExtendRefusal::AlreadyExtended => ErrorCode::AlreadyExtended,
+        })
     }
 }
 

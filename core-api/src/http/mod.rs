@@ -47,6 +47,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/reservation", get(reservations::list)),
         endpoint(read.clone(), "/reservation/{reservationId}", get(reservations::one)),
         endpoint(remove, "/reservation/{reservationId}", delete(reservations::cancel)),
+        endpoint(write.clone(), "/reservation/{reservationId}/extend", post(reservations::extend)),
         endpoint(read.clone(), "/balance", get(balance::balance)),
         endpoint(write.clone(), "/balance", post(balance::charge)),
         endpoint(read, "/balance/entries", get(balance::entries)),

@@ -18,6 +18,7 @@ use super::errors::invalid;
 use super::idempotency::Once;
 use super::payments::all_distinct;
 use super::queue_pass::Admitted;
+use crate::domain::Fault;
 use crate::domain::catalogue::SaleStatus;
 use crate::domain::effect::{Answer, Record};
 use crate::domain::hall::SeatChoice;
@@ -159,9 +160,13 @@ async fn order(state: &AppState, pass: &Pass, choices: &[SeatChoice]) -> Result<
         SaleStatus::Scheduled => Err(ErrorCode::NotOnSale.into()),
         SaleStatus::Closed => Err(ErrorCode::SalesClosed.into()),
         // Which seats are left is not for a count to say.
-        SaleStatus::OnSale | SaleStatus::SoldOut => {
-            Ok(Order { user: pass.user, pass: pass.id, concert: concert.id, seats })
-        }
+        SaleStatus::OnSale | SaleStatus::SoldOut => Ok(Order {
+            user: pass.user,
+            pass: pass.id,
+            concert: concert.id,
+            seats_per_user: concert.seats_per_user,
+            seats,
+        }),
     }
 }
 
@@ -180,6 +185,8 @@ struct ReservationView {
     expires_in_seconds: u64,
     #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
     completed_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
+    extended_at: Option<DateTime<Utc>>,
 }
 
 impl From<Reservation> for ReservationView {
@@ -199,6 +206,7 @@ impl From<Reservation> for ReservationView {
             reserved_at: reservation.reserved_at,
             expires_at: reservation.expires_at,
             completed_at: reservation.completed_at,
+            extended_at: reservation.extended_at,
         }
     }
 }
@@ -246,4 +254,23 @@ pub(super) async fn cancel(
     });
     canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;
     Ok(Json(json!({ "reservationId": id, "status": "canceled" })).into_response())
+}
+
+/// `POST /reservation/{reservationId}/extend`: puts off the end of the time to pay, once. Needs no pass: a live hold is
+/// enough.
+pub(super) async fn extend(
+    State(state): State<AppState>,
+    signed_in: SignedIn,
+    PathId(id): PathId<ReservationId>,
+    slot: Option<Extension<Slot>>,
+) -> Result<Response, Problem> {
+    let held = (slot, state.turns.take(signed_in.user).await?);
+    let owned = state.clone();
+    let extended = state.lifecycle.to_the_end(async move {
+        let _held = held;
+        owned.reserving.extend(signed_in.user, id).await
+    });
+    extended.await.unwrap_or_else(|| Err(Fault::Internal("extending panicked".to_owned()).into()))?;
+    let reservation = state.db.reservation(signed_in.user, id).await?.ok_or(ErrorCode::NotFound)?;
+    Ok(Json(ReservationView::from(reservation)).into_response())
 }

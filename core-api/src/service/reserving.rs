@@ -1,14 +1,15 @@
 //! Holding seats: the lock in Redis first, so that losing is cheap; then the reservation in `PostgreSQL`, which decides.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use common::ids::{ConcertId, ReservationId, UserId};
 
 use crate::domain::Fault;
 use crate::domain::effect::{Done, EffectError, Record};
-use crate::domain::reservation::{Held, Order, ReserveRefusal, SeatLock};
+use crate::domain::reservation::{ExtendRefusal, Held, Order, ReserveRefusal, SeatLock};
 use crate::domain::seat::SeatStatus;
-use crate::store::postgres::{Db, HoldRules, NewHold};
+use crate::store::postgres::{Db, Extended, HoldRules, NewHold};
 use crate::store::redis::{HoldOutcome, Holds};
 
 /// How many locks are remembered that could not be released. More are left to run out.
@@ -27,6 +28,11 @@ pub struct Reserving {
 }
 
 impl Reserving {
+    /// By what rules.
+    pub fn rules(&self) -> HoldRules {
+        self.rules
+    }
+
     /// Over these stores, by these rules.
     pub fn new(db: Db, holds: Holds, rules: HoldRules) -> Self {
         Self { db, holds, rules, left_over: Arc::default() }
@@ -35,7 +41,8 @@ impl Reserving {
     /// Holds the seats of an order, all or none. Must run to its end once begun: whoever stops half-way leaves seats
     /// locked that nobody has.
     pub async fn hold(&self, order: Order, record: Record<Held>) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
-        if order.seats.len() > usize::try_from(self.rules.seats_per_user).unwrap_or(usize::MAX) {
+        let most = order.seats_per_user.unwrap_or(self.rules.seats_per_user);
+        if order.seats.len() > usize::try_from(most).unwrap_or(usize::MAX) {
             return Err(EffectError::Refused(ReserveRefusal::SeatLimit));
         }
         // Sold seats keep no lock: without this look each try for one would end in PostgreSQL.
@@ -65,9 +72,21 @@ impl Reserving {
     /// The reservations are written: their locks may live as long as they. Where Redis is away now, whoever tries these
     /// seats next is told by `PostgreSQL`.
     async fn keep(&self, hold: &NewHold) {
-        if let Err(fault) = self.holds.keep(hold.order.concert, hold.order.user, &locks(hold)).await {
+        let payable_for = Duration::from_secs(self.rules.hold_seconds.into());
+        if let Err(fault) = self.holds.keep(hold.order.concert, hold.order.user, &locks(hold), payable_for).await {
             tracing::warn!(%fault, "seat locks could not be kept; PostgreSQL tells who tries their seats");
         }
+    }
+
+    /// Extends the time to pay of a reservation, and with it its lock's life and its owner's admission. Must run to its end
+    /// once begun.
+    pub async fn extend(&self, user: UserId, id: ReservationId) -> Result<Extended, EffectError<ExtendRefusal>> {
+        let extended = self.db.extend(user, id, self.rules).await?;
+        let payable_for = (extended.deadline - extended.now).to_std().unwrap_or_default();
+        if let Err(fault) = self.holds.keep(extended.lock.concert, user, &[extended.lock], payable_for).await {
+            tracing::warn!(%fault, "a seat lock was not extended; once it has ended PostgreSQL tells who tries its seat");
+        }
+        Ok(extended)
     }
 
     /// The reservations may be there or not. Only what is known not to be is unlocked; what can't be known is left to

@@ -6,6 +6,7 @@ mod bad_input;
 mod catalogue;
 mod client;
 mod demo;
+mod extending;
 mod faults;
 mod idempotency;
 mod login_limit;

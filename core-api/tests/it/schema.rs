@@ -55,6 +55,7 @@ const ORIGINAL: &[(&str, &str, &str, &str, &str)] = &[
 const NULLABLE: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
+    "concerts.seats_per_user",
     "queue.admission",
     "queue.admitted_at",
     "queue.lease_ends_at",
@@ -62,6 +63,7 @@ const NULLABLE: &[&str] = &[
     "queue.token",
     "queue.wait_time",
     "reservations.completed_at",
+    "reservations.extended_at",
     "reservations.hold_fence",
 ];
 
@@ -69,6 +71,7 @@ const NULLABLE: &[&str] = &[
 const ADDED: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
+    "concerts.seats_per_user",
     "queue.admission",
     "queue.admitted_at",
     "queue.epoch",
@@ -77,6 +80,7 @@ const ADDED: &[&str] = &[
     "queue.recorded_seq",
     "queue.session_ends_at",
     "queue.status",
+    "reservations.extended_at",
     "reservations.hold_fence",
     "seats.price",
     "seats.section",

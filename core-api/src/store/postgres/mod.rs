@@ -4,6 +4,7 @@ mod accounts;
 mod catalogue;
 mod demo;
 mod errors;
+mod extending;
 mod idempotency;
 mod ledger;
 mod payments;
@@ -21,6 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
 pub use demo::{DemoConcert, DemoUser};
+pub use extending::Extended;
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;
 
