@@ -96,6 +96,12 @@ const MAX_IN_FLIGHT: Setting = Setting {
     unit: "requests",
     meaning: "How many requests are served at once at most; further ones get 503.",
 };
+const MAX_STREAMS: Setting = Setting {
+    name: "CORE_API_MAX_STREAMS",
+    default: Some("5000"),
+    unit: "streams",
+    meaning: "Streams of changes of seats open at once; more are answered 503 `overloaded`, and their clients ask for the list.",
+};
 
 /// Every setting, in the order of README.
 pub const SETTINGS: &[Setting] = &[
@@ -119,6 +125,7 @@ pub const SETTINGS: &[Setting] = &[
     HASH_QUEUE,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
+    MAX_STREAMS,
     telemetry::LOG_FORMAT,
     telemetry::RUST_LOG,
 ];
@@ -157,6 +164,8 @@ pub struct Config {
     pub logins_per_account: Rate,
     /// How many requests are served at once at most.
     pub max_in_flight: usize,
+    /// How many streams are open at once at most.
+    pub max_streams: usize,
 }
 
 impl std::fmt::Debug for Config {
@@ -191,6 +200,8 @@ impl Config {
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
+        // Fewer than connections: the others are for requests.
+        let max_streams = reader.number(&MAX_STREAMS, 0..=15_000);
         Some(Self {
             listen: listen?,
             metrics_listen,
@@ -210,6 +221,7 @@ impl Config {
             hash_queue: hash_queue?,
             logins_per_account: logins_per_account?,
             max_in_flight: max_in_flight?,
+            max_streams: max_streams?,
         })
     }
 }

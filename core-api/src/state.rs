@@ -11,7 +11,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
-use crate::service::{Catalogue, Logins, Passwords, Reserving, Turns};
+use crate::service::{BestAvailable, Catalogue, Logins, Passwords, Reserving, SeatWatch, Turns};
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
@@ -33,6 +33,8 @@ pub struct Parts {
     pub(crate) holds: Holds,
     pub(crate) catalogue: Catalogue,
     pub(crate) reserving: Reserving,
+    pub(crate) best_available: BestAvailable,
+    pub(crate) seat_watch: SeatWatch,
     pub(crate) turns: Turns,
     pub(crate) in_flight: InFlight,
 }
@@ -42,6 +44,8 @@ impl AppState {
     pub(crate) fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
         let holds = Holds::new(&config.redis, config.hold_grace)?;
+        let catalogue = Catalogue::new(db.clone());
+        let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
         Ok(Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
             clock,
@@ -51,8 +55,10 @@ impl AppState {
             passes: Arc::clone(&config.passes),
             set_cookie: SetCookie::for_site(&config.public_url),
             passwords: Passwords::new(config.hash_queue)?,
-            catalogue: Catalogue::new(db.clone()),
-            reserving: Reserving::new(db.clone(), holds.clone(), config.hold_rules),
+            best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),
+            seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
+            catalogue,
+            reserving,
             turns: Turns::default(),
             db,
             holds,

@@ -6,8 +6,10 @@
 //! 1. It makes no orphan: no free seat that had a free neighbour before is left without one. A seat alone is the
 //!    hardest to sell.
 //! 2. The section that comes first. Sections are named from the front to the back, `A` before `B`, `A-2` before `A-10`.
-//! 3. The one closest to the middle of its section.
-//! 4. The lowest number.
+//! 3. It leaves none over: what is free beside it can be filled by others who want as many. Of eight seats, the pair in the
+//!    very middle leaves three on either side, and a seat alone on either side when two more pairs have come.
+//! 4. The one closest to the middle of its section.
+//! 5. The lowest number.
 //!
 //! No I/O, no time, no randomness: the same seats and the same wish give the same answer.
 
@@ -138,9 +140,11 @@ fn best_block(
                     continue;
                 }
                 let both_ends = number(&block[0]) + number(&block[quantity - 1]);
+                let beside = [first - from, to - (first + quantity)];
                 let rank = Rank {
-                    makes_orphan: first - from == 1 || to - (first + quantity) == 1,
+                    makes_orphan: beside.contains(&1),
                     row: place,
+                    left_over: beside.into_iter().filter(|free| quantity > 1 && free % quantity == 1).count(),
                     off_middle: middle_twice.abs_diff(both_ends),
                 };
                 if best.is_none_or(|(other, _)| rank < other) {
@@ -157,6 +161,7 @@ fn best_block(
 struct Rank {
     makes_orphan: bool,
     row: usize,
+    left_over: usize,
     off_middle: u32,
 }
 
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_front_and_the_middle_come_first_and_nobody_is_left_alone() {
-        assert_chosen(&[("A", "........"), ("B", "........")], &wish(2, true), Some("A4 A5"));
+        assert_chosen(&[("A", "........"), ("B", "........")], &wish(2, true), Some("A3 A4"));
         assert_chosen(&[("A", "xxxxxx.."), ("B", "........")], &wish(2, true), Some("A7 A8"));
         assert_chosen(&[("A", "........."), ("B", "........")], &wish(1, true), Some("A5"));
         assert_chosen(&[("A", "...")], &wish(2, true), Some("A1 A2"));

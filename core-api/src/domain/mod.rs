@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod payment;
 pub mod reservation;
 pub mod seat;
+pub mod seat_log;
 pub mod text;
 
 /// Something that this service depends on failed it.

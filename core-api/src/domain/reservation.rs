@@ -125,6 +125,8 @@ pub enum ReserveRefusal {
     NotAdmitted,
     /// Somebody has one of the seats.
     SeatTaken,
+    /// No seats that were wished for are free.
+    NoSeatsTogether,
     /// The user would have more seats of the concert than one may have.
     SeatLimit,
     /// There is no such user (any more).

@@ -35,6 +35,7 @@ impl From<ReserveRefusal> for Problem {
         Self::new(match refusal {
             ReserveRefusal::NotAdmitted => ErrorCode::NotAdmitted,
             ReserveRefusal::SeatTaken => ErrorCode::SeatTaken,
+            ReserveRefusal::NoSeatsTogether => ErrorCode::NoSeatsTogether,
             ReserveRefusal::SeatLimit => ErrorCode::SeatLimit,
             ReserveRefusal::UnknownUser => ErrorCode::InvalidSession,
         })

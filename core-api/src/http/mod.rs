@@ -10,6 +10,7 @@ mod limits;
 mod payments;
 mod queue_pass;
 mod reservations;
+mod seat_events;
 mod seats;
 
 use axum::extract::DefaultBodyLimit;
@@ -43,6 +44,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/concerts", get(concerts::list)),
         endpoint(read.clone(), "/concerts/{concertId}", get(concerts::one)),
         endpoint(read.clone(), "/concerts/{concertId}/seats", get(seats::list)),
+        endpoint(read.clone(), "/concerts/{concertId}/seats/events", get(seat_events::events)),
         endpoint(write.clone(), "/reservation", post(reservations::reserve)),
         endpoint(read.clone(), "/reservation", get(reservations::list)),
         endpoint(read.clone(), "/reservation/{reservationId}", get(reservations::one)),

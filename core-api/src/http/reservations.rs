@@ -19,8 +19,9 @@ use super::idempotency::Once;
 use super::payments::all_distinct;
 use super::queue_pass::Admitted;
 use crate::domain::Fault;
+use crate::domain::best_available::Wish;
 use crate::domain::catalogue::SaleStatus;
-use crate::domain::effect::{Answer, Record};
+use crate::domain::effect::{Answer, Done, Record};
 use crate::domain::hall::SeatChoice;
 use crate::domain::reservation::{Held, HeldSeat, Order, Reservation, seconds_between};
 use crate::domain::seat::{Seat, SeatNumber, Section};
@@ -39,27 +40,44 @@ struct ReservationRequest {
     seat_ids: Option<Vec<SeatId>>,
     seat_number: Option<SeatNumber>,
     section: Option<Section>,
+    quantity: Option<usize>,
+    max_price: Option<Money>,
+    adjacent: Option<bool>,
+}
+
+/// Which seats somebody asks for.
+enum Wanted {
+    /// This one.
+    One(SeatChoice),
+    /// These, all or none.
+    All(Vec<SeatChoice>),
+    /// The best that fit.
+    Best(Wish),
 }
 
 impl ReservationRequest {
-    /// Which seats, and whether they were named as a list.
-    fn seats(&self) -> Result<(Vec<SeatChoice>, bool), Problem> {
-        match (self.seat_id, &self.seat_ids, self.seat_number) {
-            (Some(id), None, None) => Ok((vec![SeatChoice::Id(id)], false)),
-            (None, None, Some(number)) => {
+    fn wanted(self) -> Result<Wanted, Problem> {
+        match (self.seat_id, self.seat_ids, self.seat_number, self.quantity) {
+            (Some(id), None, None, None) => Ok(Wanted::One(SeatChoice::Id(id))),
+            (None, None, Some(number), None) => {
                 let section = self.section.as_ref().map_or(DEFAULT_SECTION, Section::as_str);
-                Ok((vec![SeatChoice::Number(section.to_owned(), number)], false))
+                Ok(Wanted::One(SeatChoice::Number(section.to_owned(), number)))
             }
-            (None, Some(ids), None) if all_distinct(ids) && (1..=MAX_SEATS).contains(&ids.len()) => {
-                Ok((ids.iter().copied().map(SeatChoice::Id).collect(), true))
+            (None, Some(ids), None, None) if all_distinct(&ids) && (1..=MAX_SEATS).contains(&ids.len()) => {
+                Ok(Wanted::All(ids.into_iter().map(SeatChoice::Id).collect()))
             }
-            (None, Some(_), None) => Err(invalid(
+            (None, Some(_), None, None) => Err(invalid(
                 "seatIds에는 서로 다른 좌석 1~20개가 있어야 합니다.",
                 "seatIds holds 1 to 20 different seats.",
             )),
+            (None, None, None, Some(quantity)) if (1..=MAX_SEATS).contains(&quantity) => {
+                let adjacent = self.adjacent.unwrap_or(true);
+                Ok(Wanted::Best(Wish { quantity, section: self.section, max_price: self.max_price, adjacent }))
+            }
+            (None, None, None, Some(_)) => Err(invalid("quantity는 1~20이어야 합니다.", "quantity is 1 to 20.")),
             _ => Err(invalid(
-                "seatId, seatNumber, seatIds 중 하나만 보내 주세요.",
-                "Send exactly one of seatId, seatNumber and seatIds.",
+                "seatId, seatNumber, seatIds, quantity 중 하나만 보내 주세요.",
+                "Send exactly one of seatId, seatNumber, seatIds and quantity.",
             )),
         }
     }
@@ -136,20 +154,38 @@ pub(super) async fn reserve(
     let language = once.language;
     once.run(&state, pass.user, body, move |state, claim, body| async move {
         let request: ReservationRequest = body.read()?;
-        let (choices, several) = request.seats()?;
-        if pass.concert != request.concert_id {
+        let concert = request.concert_id;
+        let wanted = request.wanted()?;
+        if pass.concert != concert {
             return Err(ErrorCode::NotAdmitted.into());
         }
-        let order = order(&state, &pass, &choices).await?;
+        let several = !matches!(wanted, Wanted::One(_));
         let record = Record::new(claim, move |held| created(held, language, several));
-        let done = state.reserving.hold(order, record).await?;
+        let done = hold(&state, &pass, wanted, &record).await?;
         state.catalogue.seats_changed(pass.concert).await;
         Ok(done.answer)
     })
     .await
 }
 
-/// What is asked for, if there is such a concert with such seats, and it is on sale.
+/// Holds what is asked for, if there is such a concert with such seats, and it is on sale.
+async fn hold(state: &AppState, pass: &Pass, wanted: Wanted, record: &Record<Held>) -> Result<Done<Held>, Problem> {
+    match wanted {
+        Wanted::One(choice) => Ok(state.reserving.hold(order(state, pass, &[choice]).await?, record).await?),
+        Wanted::All(choices) => Ok(state.reserving.hold(order(state, pass, &choices).await?, record).await?),
+        Wanted::Best(wish) => {
+            let order = order(state, pass, &[]).await?;
+            if let Some(section) = &wish.section
+                && !state.catalogue.hall(order.concert).await?.has_section(section)
+            {
+                return Err(ErrorCode::NotFound.into());
+            }
+            Ok(state.best_available.hold(order, &wish, record).await?)
+        }
+    }
+}
+
+/// An order of these seats.
 async fn order(state: &AppState, pass: &Pass, choices: &[SeatChoice]) -> Result<Order, Problem> {
     let snapshot = state.catalogue.concerts().await?;
     let concert = snapshot.concert(pass.concert).ok_or(ErrorCode::NotFound)?;

@@ -10,7 +10,7 @@ use crate::service::{Catalogue, Reserving};
 use crate::store::postgres::Db;
 
 /// How long after a deadline, at most, a sweep begins.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
 /// How many reservations one sweep ends.
 const BATCH: usize = 500;
 
@@ -18,8 +18,8 @@ const BATCH: usize = 500;
 pub(crate) async fn sweep(db: Db, reserving: Reserving, catalogue: Catalogue, stopping: CancellationToken) {
     repeat("sweeper", PAUSE, stopping, || async {
         let swept = db.sweep(i64::try_from(BATCH).unwrap_or(i64::MAX)).await?;
-        reserving.release(&swept.locks).await;
-        let concerts: HashSet<_> = swept.locks.iter().map(|lock| lock.concert).collect();
+        reserving.release_swept(&swept.locks).await;
+        let concerts: HashSet<_> = swept.locks.iter().map(|(lock, _)| lock.concert).collect();
         for concert in concerts {
             catalogue.seats_changed(concert).await;
         }

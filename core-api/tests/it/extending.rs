@@ -83,7 +83,9 @@ async fn of_many_who_extend_at_once_one_does() {
     let answers = futures_util::future::join_all((0..12).map(|_| extend(&world, &person, id))).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!((won.len(), lost.len()), (1, 11));
-    lost.iter().for_each(|answer| answer.assert_problem(409, "already_extended"));
+    for answer in lost {
+        answer.assert_problem(409, "already_extended");
+    }
     let by = format!("SELECT payment_deadline - '{before}'::timestamp FROM reservations WHERE id = '{id}'");
     assert_eq!(world.sql(&by).await, "00:02:00");
 }
@@ -148,7 +150,8 @@ async fn a_concert_s_own_limit_counts_before_the_setting() {
     };
     assert_eq!((shown(&tight).await, shown(&wide).await), (json!(2), json!(6)));
     let ordinary = world.concert(1, "10").await;
-    let seen = eventually("the new concert", async || Some(shown(&ordinary).await).filter(|limit| limit.is_number()));
+    let seen =
+        eventually("the new concert", async || Some(shown(&ordinary).await).filter(serde_json::Value::is_number));
     assert_eq!(seen.await, json!(4));
     // A limit that is lowered below what somebody has takes nothing away, and gives nothing more.
     world.execute(&format!("UPDATE concerts SET seats_per_user = 1 WHERE id = '{}'", wide.id)).await;

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod bad_input;
+mod best_available;
 mod catalogue;
 mod client;
 mod demo;
@@ -15,4 +16,5 @@ mod payments;
 mod releases;
 mod reservations;
 mod schema;
+mod seat_events;
 mod support;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::ids::{ConcertId, UserId};
+use common::ids::{ConcertId, SeatId, UserId};
 use lua::holds::HoldScripts;
 use lua::{Redis, RedisSettings, StoreError};
 
@@ -98,6 +98,16 @@ impl Holds {
             call = call.key(&keys::seat(concert, lock.seat)).arg(value(lock.user, lock.fence));
         }
         Ok(call.run(&self.redis).await?)
+    }
+
+    /// Which of a concert's seats are locked now; at most a few hundred are asked for.
+    pub async fn locked(&self, concert: ConcertId, seats: &[SeatId]) -> Result<Vec<SeatId>, Fault> {
+        if seats.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = seats.iter().map(|seat| keys::seat(concert, *seat)).collect();
+        let locks: Vec<Option<String>> = self.redis.run(redis::cmd("MGET").arg(keys).to_owned()).await?;
+        Ok(seats.iter().zip(locks).filter(|(_, lock)| lock.is_some()).map(|(seat, _)| *seat).collect())
     }
 
     /// Whether the concert's room is set to end an admission once its owner has paid for everything.
