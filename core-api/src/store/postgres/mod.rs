@@ -6,7 +6,9 @@ mod demo;
 mod errors;
 mod idempotency;
 mod ledger;
+mod payment_batch;
 mod payments;
+mod refunds;
 mod reservations;
 mod sweeping;
 
@@ -21,6 +23,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
 pub use demo::{DemoConcert, DemoUser};
+pub use payment_batch::{BatchError, PaymentOrder, Verdict};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;
 
