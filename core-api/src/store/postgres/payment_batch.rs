@@ -74,17 +74,23 @@ impl From<Fault> for Failure {
 }
 
 impl Db {
-    /// Pays what can be paid of `orders` without waiting for a lock; a verdict for each, in their order.
-    pub async fn pay_batch(&self, orders: &[PaymentOrder]) -> Result<Vec<Verdict>, BatchError> {
+    /// Pays what can be paid of `orders` without waiting for a lock; a verdict for each, in their order. `written` is told
+    /// when all is written and only the commit is left.
+    pub async fn pay_batch(
+        &self,
+        orders: &[PaymentOrder],
+        written: impl FnOnce() + Send,
+    ) -> Result<Vec<Verdict>, BatchError> {
         let committing = AtomicBool::new(false);
-        let written = within(async {
+        let paid = within(async {
             let mut transaction = self.pool.begin().await?;
             let verdicts = pay_locked(&mut transaction, orders).await?;
             committing.store(true, Ordering::Relaxed);
+            written();
             transaction.commit().await?;
             Ok(verdicts)
         });
-        written.await.map_err(|failure| match failure {
+        paid.await.map_err(|failure| match failure {
             Failure::Sql(error) if is_definite(&error, committing.load(Ordering::Relaxed)) => {
                 BatchError::Apart(error.into())
             }
