@@ -81,8 +81,10 @@ codes! {
         "한 사람이 예약할 수 있는 좌석 수를 넘었습니다." "That is more seats than one person may have.";
     AlreadyPaid CONFLICT "already_paid" "Already paid"
         "이미 결제된 예약입니다." "This reservation is paid already.";
-    ReservationNotCancelable CONFLICT "reservation_not_cancelable" "Can't be canceled"
-        "취소할 수 없는 예약입니다." "This reservation can no longer be canceled.";
+    RefundClosed CONFLICT "refund_closed" "Refunds closed"
+        "환불 기한이 지난 예약입니다." "It is too late to give this reservation back for its money.";
+    BalanceLimit CONFLICT "balance_limit" "Balance too high"
+        "잔액은 99,999,999.99를 넘을 수 없습니다." "The balance would be more than 99,999,999.99. Spend some of it first.";
     IdempotencyInProgress CONFLICT "idempotency_in_progress" "Still in progress"
         "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요." "The same request is still being processed. Try again in a moment.";
     EmailTaken CONFLICT "email_taken" "Email taken"

@@ -70,6 +70,12 @@ const SEATS_PER_USER: Setting = Setting {
     unit: "seats",
     meaning: "How many seats of one concert a user may hold and own.",
 };
+const REFUND_UNTIL_HOURS: Setting = Setting {
+    name: "REFUND_UNTIL_HOURS",
+    default: Some("24"),
+    unit: "hours",
+    meaning: "How long before the day of the concert begins (UTC) a paid reservation can be given back for its money at the latest.",
+};
 const HASH_QUEUE: Setting = Setting {
     name: "HASH_QUEUE",
     default: Some("256"),
@@ -109,6 +115,7 @@ pub const SETTINGS: &[Setting] = &[
     HOLD_SECONDS,
     HOLD_GRACE_SECONDS,
     SEATS_PER_USER,
+    REFUND_UNTIL_HOURS,
     HASH_QUEUE,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
@@ -118,6 +125,9 @@ pub const SETTINGS: &[Setting] = &[
 
 /// Longer than this a setting in seconds is surely a mistake.
 const MAX_SECONDS: u32 = 7 * 24 * 3_600;
+
+/// The same for refunds: a year.
+const MAX_REFUND_HOURS: i64 = 366 * 24;
 
 /// What a core-api is told.
 #[derive(Clone)]
@@ -142,6 +152,8 @@ pub struct Config {
     pub passes: Arc<PassKeys>,
     /// How seats are held.
     pub hold_rules: HoldRules,
+    /// How long before the day of the concert refunds end.
+    pub refund_until: TimeDelta,
     /// How long a seat's lock lasts.
     pub lock_life: Duration,
     /// How many passwords wait to be hashed at most.
@@ -180,6 +192,7 @@ impl Config {
         let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
+        let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
@@ -195,6 +208,7 @@ impl Config {
             session_ttl: TimeDelta::seconds(session_ttl?),
             passes: passes?,
             hold_rules: HoldRules { hold_seconds, seats_per_user: seats_per_user? },
+            refund_until: TimeDelta::hours(refund_until_hours?),
             lock_life: Duration::from_secs(u64::from(hold_seconds) + u64::from(grace_seconds?)),
             hash_queue: hash_queue?,
             logins_per_account: logins_per_account?,

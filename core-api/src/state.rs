@@ -12,7 +12,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
-use crate::service::{Catalogue, Logins, Passwords, Reserving, Turns};
+use crate::service::{Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Turns};
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
@@ -34,17 +34,24 @@ pub struct Parts {
     pub(crate) holds: Holds,
     pub(crate) catalogue: Catalogue,
     pub(crate) reserving: Reserving,
+    pub(crate) payments: Payments,
     pub(crate) turns: Turns,
+    pub(crate) refund_until: TimeDelta,
     pub(crate) in_flight: InFlight,
 }
 
 impl AppState {
-    /// Prepares all parts. Nothing is connected yet: a server starts whatever its dependencies do.
-    pub(crate) fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+    /// Prepares all parts, and what pays for those that handlers take. Nothing is connected yet: a server starts whatever its dependencies do.
+    pub(crate) fn new(
+        config: &Config,
+        clock: SharedClock,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<(Self, PaymentBatches)> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
         let holds =
             Holds::new(&config.redis, Duration::from_secs(config.hold_rules.hold_seconds.into()), config.lock_life)?;
-        Ok(Self(Arc::new(Parts {
+        let (payments, batches) = Payments::new(db.clone());
+        let state = Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
             clock,
             lifecycle,
@@ -55,11 +62,14 @@ impl AppState {
             passwords: Passwords::new(config.hash_queue)?,
             catalogue: Catalogue::new(db.clone()),
             reserving: Reserving::new(db.clone(), holds.clone(), config.hold_rules),
+            payments,
             turns: Turns::default(),
+            refund_until: config.refund_until,
             db,
             holds,
             in_flight: InFlight::at_most(config.max_in_flight),
-        })))
+        }));
+        Ok((state, batches))
     }
 }
 

@@ -6,6 +6,8 @@ pub mod effect;
 pub mod hall;
 pub mod ledger;
 pub mod payment;
+pub mod payment_book;
+pub mod refund;
 pub mod reservation;
 pub mod seat;
 pub mod text;

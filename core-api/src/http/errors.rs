@@ -7,6 +7,7 @@ use crate::domain::account::SignUpError;
 use crate::domain::effect::EffectError;
 use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
+use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ReserveRefusal};
 use crate::service::HashError;
 
@@ -67,9 +68,18 @@ impl From<CancelError> for Problem {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::Unknown => Self::new(ErrorCode::NotFound),
-            CancelError::Completed => Self::new(ErrorCode::ReservationNotCancelable),
+            CancelError::Refused(refusal) => refusal.into(),
             CancelError::Fault(fault) => fault.into(),
         }
+    }
+}
+
+impl From<RefundRefusal> for Problem {
+    fn from(refusal: RefundRefusal) -> Self {
+        Self::new(match refusal {
+            RefundRefusal::Closed => ErrorCode::RefundClosed,
+            RefundRefusal::OverLimit => ErrorCode::BalanceLimit,
+        })
     }
 }
 

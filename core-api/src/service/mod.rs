@@ -3,11 +3,13 @@
 mod catalogue;
 mod logins;
 mod passwords;
+mod payments;
 mod reserving;
 mod turns;
 
 pub use catalogue::{Catalogue, SeatList};
 pub use logins::Logins;
 pub use passwords::{HashError, Passwords};
+pub use payments::{PaymentBatches, Payments};
 pub use reserving::Reserving;
 pub use turns::{Turn, Turns};

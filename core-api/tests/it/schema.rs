@@ -55,6 +55,7 @@ const ORIGINAL: &[(&str, &str, &str, &str, &str)] = &[
 const NULLABLE: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
+    "payments.refunded_at",
     "queue.admission",
     "queue.admitted_at",
     "queue.lease_ends_at",
@@ -69,6 +70,7 @@ const NULLABLE: &[&str] = &[
 const ADDED: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
+    "payments.refunded_at",
     "queue.admission",
     "queue.admitted_at",
     "queue.epoch",
