@@ -24,5 +24,6 @@ umask 077
   printf '%s\n' "$secrets"
   printf 'POSTGRES_PASSWORD=%s\n' "$(password)"
   printf 'APP_DB_PASSWORD=%s\n' "$(password)"
+  printf 'GATEWAY_DB_PASSWORD=%s\n' "$(password)"
 } >.env
 printf 'Wrote .env. Next: docker compose up --build\n'

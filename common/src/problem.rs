@@ -87,8 +87,10 @@ codes! {
         "결제 시간은 한 번만 연장할 수 있습니다." "The time to pay can be extended once only.";
     NotExtendable CONFLICT "not_extendable" "Can't be extended"
         "결제 시간을 연장할 수 없습니다." "The time to pay is not extended here.";
-    ReservationNotCancelable CONFLICT "reservation_not_cancelable" "Can't be canceled"
-        "취소할 수 없는 예약입니다." "This reservation can no longer be canceled.";
+    RefundClosed CONFLICT "refund_closed" "Refunds closed"
+        "환불 기한이 지난 예약입니다." "It is too late to give this reservation back for its money.";
+    BalanceLimit CONFLICT "balance_limit" "Balance too high"
+        "잔액은 99,999,999.99를 넘을 수 없습니다." "The balance would be more than 99,999,999.99. Spend some of it first.";
     IdempotencyInProgress CONFLICT "idempotency_in_progress" "Still in progress"
         "같은 요청이 아직 처리 중입니다. 잠시 후 다시 시도해 주세요." "The same request is still being processed. Try again in a moment.";
     EmailTaken CONFLICT "email_taken" "Email taken"

@@ -10,7 +10,7 @@ use common::rate_limit::forget_regularly;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::service::Logins;
+use crate::service::{Logins, PaymentBatches};
 use crate::state::AppState;
 use crate::{http, worker};
 
@@ -21,12 +21,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct App {
     state: AppState,
+    payments: PaymentBatches,
 }
 
 impl App {
     /// From its settings. Fails on settings that can't be used; that dependencies are away is no failure.
     pub fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
-        Ok(Self { state: AppState::new(config, clock, lifecycle)? })
+        let (state, payments) = AppState::new(config, clock, lifecycle)?;
+        Ok(Self { state, payments })
     }
 
     /// Its count of tried logins.
@@ -43,14 +45,15 @@ impl App {
     /// way. Whether it ended in good order.
     pub async fn serve(self, listener: TcpListener) -> bool {
         let lifecycle = self.state.lifecycle.clone();
+        let (router, db) = (self.router(), self.state.db.clone());
         self.spawn_workers(&lifecycle);
-        let in_order = lifecycle.serve(listener, self.router(), ServeLimits::default()).await;
+        let in_order = lifecycle.serve(listener, router, ServeLimits::default()).await;
         // Connections that never come back must not hold the process.
-        let closed = tokio::time::timeout(CLOSE_TIMEOUT, self.state.db.close()).await.is_ok();
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, db.close()).await.is_ok();
         in_order && closed
     }
 
-    fn spawn_workers(&self, lifecycle: &Lifecycle) {
+    fn spawn_workers(self, lifecycle: &Lifecycle) {
         let (db, stopping) = (self.state.db.clone(), lifecycle.stopping());
         let (reserving, catalogue) = (self.state.reserving.clone(), self.state.catalogue.clone());
         lifecycle.spawn("sweeper", worker::sweep(db.clone(), reserving, catalogue, stopping.clone()));
@@ -58,6 +61,7 @@ impl App {
         lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         let logins = self.logins();
+        lifecycle.spawn("payments", self.payments.run(stopping.clone()));
         lifecycle.spawn("rate limits", forget_regularly(move || logins.forget(), stopping));
     }
 }

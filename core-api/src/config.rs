@@ -76,6 +76,12 @@ const SEATS_PER_USER: Setting = Setting {
     unit: "seats",
     meaning: "How many seats of one concert a user may hold and own, where the concert has no limit of its own.",
 };
+const REFUND_UNTIL_HOURS: Setting = Setting {
+    name: "REFUND_UNTIL_HOURS",
+    default: Some("24"),
+    unit: "hours",
+    meaning: "How long before the day of the concert begins (UTC) a paid reservation can be given back for its money at the latest.",
+};
 const HASH_QUEUE: Setting = Setting {
     name: "HASH_QUEUE",
     default: Some("256"),
@@ -122,6 +128,7 @@ pub const SETTINGS: &[Setting] = &[
     HOLD_EXTEND_SECONDS,
     HOLD_GRACE_SECONDS,
     SEATS_PER_USER,
+    REFUND_UNTIL_HOURS,
     HASH_QUEUE,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
@@ -132,6 +139,9 @@ pub const SETTINGS: &[Setting] = &[
 
 /// Longer than this a setting in seconds is surely a mistake.
 const MAX_SECONDS: u32 = 7 * 24 * 3_600;
+
+/// The same for refunds: a year.
+const MAX_REFUND_HOURS: i64 = 366 * 24;
 
 /// What a core-api is told.
 #[derive(Clone)]
@@ -156,6 +166,8 @@ pub struct Config {
     pub passes: Arc<PassKeys>,
     /// How seats are held.
     pub hold_rules: HoldRules,
+    /// How long before the day of the concert refunds end.
+    pub refund_until: TimeDelta,
     /// How much longer than its reservation a seat's lock lasts.
     pub hold_grace: Duration,
     /// How many passwords wait to be hashed at most.
@@ -197,6 +209,7 @@ impl Config {
         let extend_seconds = reader.number(&HOLD_EXTEND_SECONDS, 0..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
+        let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
@@ -217,6 +230,7 @@ impl Config {
                 extend_seconds: extend_seconds?,
                 seats_per_user: seats_per_user?,
             },
+            refund_until: TimeDelta::hours(refund_until_hours?),
             hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,
             logins_per_account: logins_per_account?,

@@ -1,4 +1,4 @@
-//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api healthcheck`, `core-api settings`.
+//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api audit`, `core-api healthcheck`, `core-api settings`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -31,17 +31,26 @@ enum Command {
     Migrate,
     /// Load demo data; doing it again changes nothing
     Demo,
+    /// Check in the database that everything about seats and money holds that must always hold
+    ///
+    /// Prints each rule with how often it is broken, and some examples. Only reads; can be run at any time. Exit status
+    /// 0 if all hold, 1 if one is broken, 2 if that could not be found out.
+    Audit,
     /// Ask the core-api of this environment whether it is ready; exit status 0 if it is
     Healthcheck,
     /// Print all settings as a Markdown table
     Settings,
 }
 
+/// `audit`'s exit status where nothing was found out.
+const AUDIT_NOT_MADE: u8 = 2;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command.unwrap_or(Command::Serve) {
         Command::Serve => in_runtime(serve()),
         Command::Migrate => in_runtime(migrate()),
         Command::Demo => in_runtime(load_demo()),
+        Command::Audit => in_runtime(audit()),
         Command::Healthcheck => Ok(healthcheck()),
         Command::Settings => print_settings(),
     };
@@ -94,6 +103,26 @@ async fn load_demo() -> anyhow::Result<ExitCode> {
     demo::load(&Db::new(&database_url()?, 2)?).await?;
     tracing::info!("demo data is there");
     Ok(ExitCode::SUCCESS)
+}
+
+async fn audit() -> anyhow::Result<ExitCode> {
+    let audited = match Db::audit(&database_url()?).await {
+        Ok(audited) => audited,
+        Err(error) => {
+            writeln!(std::io::stderr(), "core-api: the audit could not be made: {error:#}")?;
+            return Ok(ExitCode::from(AUDIT_NOT_MADE));
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    for found in &audited {
+        let verdict = if found.broken == 0 { "ok" } else { "BROKEN" };
+        writeln!(out, "{verdict:<6} {:>6}  {:<22} {}", found.broken, found.check.name, found.check.title)?;
+        for example in &found.examples {
+            writeln!(out, "{:16}{example}", "")?;
+        }
+    }
+    let all_hold = audited.iter().all(|found| found.broken == 0);
+    Ok(if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn healthcheck() -> ExitCode {

@@ -11,7 +11,9 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
-use crate::service::{BestAvailable, Catalogue, Logins, Passwords, Reserving, SeatWatch, Turns};
+use crate::service::{
+    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, SeatWatch, Turns,
+};
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
@@ -35,18 +37,25 @@ pub struct Parts {
     pub(crate) reserving: Reserving,
     pub(crate) best_available: BestAvailable,
     pub(crate) seat_watch: SeatWatch,
+    pub(crate) payments: Payments,
     pub(crate) turns: Turns,
+    pub(crate) refund_until: TimeDelta,
     pub(crate) in_flight: InFlight,
 }
 
 impl AppState {
-    /// Prepares all parts. Nothing is connected yet: a server starts whatever its dependencies do.
-    pub(crate) fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+    /// Prepares all parts, and what pays for those that handlers take. Nothing is connected yet: a server starts whatever its dependencies do.
+    pub(crate) fn new(
+        config: &Config,
+        clock: SharedClock,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<(Self, PaymentBatches)> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
         let holds = Holds::new(&config.redis, config.hold_grace)?;
         let catalogue = Catalogue::new(db.clone());
         let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
-        Ok(Self(Arc::new(Parts {
+        let (payments, batches) = Payments::new(db.clone());
+        let state = Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
             clock,
             lifecycle,
@@ -59,11 +68,14 @@ impl AppState {
             seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
             catalogue,
             reserving,
+            payments,
             turns: Turns::default(),
+            refund_until: config.refund_until,
             db,
             holds,
             in_flight: InFlight::at_most(config.max_in_flight),
-        })))
+        }));
+        Ok((state, batches))
     }
 }
 

@@ -6,11 +6,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use common::ids::UserId;
+use common::ids::{ConcertId, UserId};
 use gateway::domain::RoomDefaults;
 use http::Method;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use stack::postgres::{Postgres, PostgresOptions};
 use support::recorded::Recorded;
 use support::server::Site;
@@ -230,4 +231,34 @@ async fn a_change_reaches_every_gateway_within_a_second() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     other.join(users[2], concert).await.is_problem(409, "sales_closed");
+}
+
+#[tokio::test]
+async fn a_gateway_may_do_nothing_else_in_the_database() {
+    let recorded = Recorded::new().await;
+    let concert = ConcertId::generate();
+    recorded.populate(concert, 1).await;
+    let mut gateway = PgConnection::connect(&recorded.url()).await.unwrap();
+    for forbidden in [
+        "SELECT email FROM users",
+        "SELECT password_hash FROM credentials",
+        "SELECT FROM reservations",
+        "SELECT FROM ledger_entries",
+        "UPDATE users SET balance = 1",
+        "UPDATE seats SET status = 'available'",
+        "UPDATE concerts SET sale_closed_at = NULL",
+        "INSERT INTO payments SELECT",
+        "DELETE FROM queue",
+        "UPDATE queue_events SET event = 'left'",
+        "DELETE FROM queue_changes",
+        "TRUNCATE queue",
+        "CREATE TABLE mine ()",
+        "SELECT grant_queue_record('gateway')",
+    ] {
+        let refused = gateway.execute(forbidden).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|error| error.code().map(String::from));
+        assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
+    }
+    let known: i64 = sqlx::query_scalar("SELECT count(id) FROM users").fetch_one(&mut gateway).await.unwrap();
+    assert_eq!(known, 1);
 }

@@ -13,7 +13,7 @@ const COMPLETED: &str = "'00000000-0000-0000-0000-0000000000b1'";
 
 /// Two users; one paid 30 of the 100 they had for the sold seat, and holds another one; the third is free. One
 /// reservation was paid for, given back and refunded.
-const SOUND: &str = "
+const SOUND: &str = r#"
 INSERT INTO users (id, username, email, balance) VALUES
   ('00000000-0000-0000-0000-000000000001', 'one', 'one@test.example', 70),
   ('00000000-0000-0000-0000-000000000002', 'two', 'two@test.example', 0);
@@ -30,11 +30,11 @@ FROM (VALUES
   ('00000000-0000-0000-0000-0000000000b1', '00000000-0000-0000-0000-0000000000a1', 'completed'),
   ('00000000-0000-0000-0000-0000000000b2', '00000000-0000-0000-0000-0000000000a2', 'pending'),
   ('00000000-0000-0000-0000-0000000000b3', '00000000-0000-0000-0000-0000000000a3', 'canceled')) r(id, seat, status);
-INSERT INTO payments (id, reservation_id, user_id, amount, payment_status, payment_method) VALUES
+INSERT INTO payments (id, reservation_id, user_id, amount, payment_status, payment_method, refunded_at) VALUES
   ('00000000-0000-0000-0000-0000000000d1', '00000000-0000-0000-0000-0000000000b1',
-   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance'),
+   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance', NULL),
   ('00000000-0000-0000-0000-0000000000d3', '00000000-0000-0000-0000-0000000000b3',
-   '00000000-0000-0000-0000-000000000001', 30, 'failed', 'balance');
+   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance', now_utc());
 INSERT INTO ledger_entries (transfer_id, account, user_id, amount, kind, reservation_id)
 SELECT t.transfer::uuid, t.account, CASE WHEN t.account = 'user' THEN '00000000-0000-0000-0000-000000000001'::uuid END,
   t.amount, t.kind, t.reservation::uuid
@@ -48,10 +48,18 @@ FROM (VALUES
   ('00000000-0000-0000-0000-0000000000e4', 'sales', -30, 'refund', '00000000-0000-0000-0000-0000000000b3'),
   ('00000000-0000-0000-0000-0000000000e4', 'user', 30, 'refund', '00000000-0000-0000-0000-0000000000b3')
 ) t(transfer, account, amount, kind, reservation);
+INSERT INTO idempotency_keys (user_id, key, fingerprint, attempt, state, response_status, response_body, locked_until,
+  expires_at)
+SELECT '00000000-0000-0000-0000-000000000001', k.key, sha256('x'), gen_random_uuid(), 'done', 200,
+  convert_to(k.body, 'UTF8'), now_utc(), now_utc() + interval '1 day'
+FROM (VALUES
+  ('pay', '{"paymentId":"00000000-0000-0000-0000-0000000000d1","reservationId":"00000000-0000-0000-0000-0000000000b1"}'),
+  ('hold', '{"reservationId":"00000000-0000-0000-0000-0000000000b2"}'),
+  ('charge', '{"balance":100.00}')) k(key, body);
 INSERT INTO queue (id, user_id, concert_id, queue_position) VALUES
   ('00000000-0000-0000-0000-0000000000f1', '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-0000000000c1', 1),
   ('00000000-0000-0000-0000-0000000000f2', '00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-0000000000c1', 2);
-";
+"#;
 
 /// What keeps such states from arising is taken away first: the checks are the second net.
 const UNGUARDED: &str = "
@@ -108,9 +116,10 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
         ("held_seat_is_reserved", &free_held_seat),
         ("held_seat_is_reserved", "UPDATE reservations SET status = 'canceled' WHERE status = 'pending'"),
         ("completed_is_paid", &pay_too_little),
-        ("completed_is_paid", "UPDATE payments SET payment_status = 'success'"),
+        ("completed_is_paid", "UPDATE payments SET refunded_at = NULL"),
         ("completed_is_paid", "UPDATE payments SET user_id = '00000000-0000-0000-0000-000000000002'"),
         ("completed_is_paid", "UPDATE payments SET payment_status = 'failed'"),
+        ("completed_is_paid", "UPDATE payments SET refunded_at = now_utc()"),
         ("transfer_is_balanced", "UPDATE ledger_entries SET amount = -29 WHERE kind = 'refund' AND account = 'sales'"),
         ("balance_is_ledger", "UPDATE users SET balance = 71 WHERE username = 'one'"),
         ("balance_is_ledger", "UPDATE users SET balance = 1 WHERE username = 'two'"),
@@ -120,6 +129,15 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
         ("payment_is_ledger", "DELETE FROM ledger_entries WHERE kind = 'payment'"),
         ("payment_is_ledger", "DELETE FROM ledger_entries WHERE kind = 'refund'"),
         ("payment_is_ledger", "UPDATE payments SET amount = 20"),
+        ("pending_ends_in_time", "UPDATE reservations SET payment_deadline = now_utc() - interval '31 seconds'"),
+        ("key_has_one_effect", "UPDATE idempotency_keys SET user_id = '00000000-0000-0000-0000-000000000002'"),
+        ("key_has_one_effect", "DELETE FROM payments WHERE refunded_at IS NULL"),
+        ("key_has_one_effect", "UPDATE reservations SET id = gen_random_uuid() WHERE status = 'pending'"),
+        (
+            "key_has_one_effect",
+            "INSERT INTO idempotency_keys SELECT user_id, key || '2', fingerprint, attempt, state, response_status,
+                 response_body, locked_until, expires_at, created_at FROM idempotency_keys WHERE key = 'pay'",
+        ),
         ("position_is_unique", "UPDATE queue SET queue_position = 1"),
     ];
     for name in NAMES {
@@ -130,7 +148,7 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
     for (name, sql) in breaks {
         // The check sees what is committed, so each break is undone by a copy of the tables.
         connection.execute("CREATE SCHEMA kept").await?;
-        let tables = ["users", "seats", "reservations", "payments", "ledger_entries", "queue"];
+        let tables = ["users", "seats", "reservations", "payments", "ledger_entries", "queue", "idempotency_keys"];
         for table in tables {
             let keep = format!("CREATE TABLE kept.{table} AS TABLE public.{table}");
             connection.execute(sqlx::AssertSqlSafe(keep)).await?;

@@ -82,6 +82,7 @@ fn no_secret_has_a_default() {
         "PASS_PUBLIC_KEYS",
         "POSTGRES_PASSWORD",
         "APP_DB_PASSWORD",
+        "GATEWAY_DB_PASSWORD",
     ] {
         assert!(compose.contains(&format!("${{{name}:?")), "{name} is not required");
         assert!(!compose.contains(&format!("${{{name}:-")), "{name} has a default");

@@ -1,6 +1,7 @@
 //! `cargo xtask …`: the project's commands.
 #![expect(clippy::print_stdout, reason = "these commands talk to the person at the terminal")]
 
+mod audit;
 mod signals;
 mod sqlx_prepare;
 mod test;
@@ -41,6 +42,7 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    Audit(audit::Options),
     SqlxPrepare(sqlx_prepare::Options),
 }
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Action::Up(options) => watchfully(|| up::run(&options)),
         Action::Test(options) => watchfully(|| Ok(test::run(&options))),
         Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
+        Action::Audit(options) => audit::run(&options),
         Action::Load { arguments } => become_package("loadtests", &arguments),
         Action::VerifyDraw { arguments } => become_package("verify-draw", &arguments),
         Action::Mock => become_command(&mut Command::new(stack::project_root().join("run-mock-server.sh"))),

@@ -7,6 +7,8 @@ pub mod effect;
 pub mod hall;
 pub mod ledger;
 pub mod payment;
+pub mod payment_book;
+pub mod refund;
 pub mod reservation;
 pub mod seat;
 pub mod seat_log;

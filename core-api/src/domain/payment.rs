@@ -76,6 +76,25 @@ pub struct Paid {
     pub payments: Vec<PaidReservation>,
 }
 
+/// A payment as its owner reads it later.
+#[derive(Debug, Clone)]
+pub struct PaymentRecord {
+    /// Which one; later ones sort after it.
+    pub id: PaymentId,
+    /// What was paid for.
+    pub reservation: ReservationId,
+    /// `pending`, `success` or `failed`.
+    pub status: String,
+    /// How much.
+    pub amount: Money,
+    /// `balance`.
+    pub method: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+    /// When the money went back, if it did.
+    pub refunded_at: Option<DateTime<Utc>>,
+}
+
 /// One reservation that is paid for now.
 #[derive(Debug, Clone)]
 pub struct PaidReservation {

@@ -6,6 +6,7 @@ use common::money::Money;
 use common::tokens::PassId;
 
 use super::Fault;
+use super::refund::RefundRefusal;
 use super::seat::{Seat, SeatNumber};
 
 /// How far a reservation has come.
@@ -189,15 +190,24 @@ impl Extendable {
     }
 }
 
+/// A reservation that is given back.
+#[derive(Debug, Clone, Copy)]
+pub struct Canceled {
+    /// The lock to be released; `None` where there never was one.
+    pub lock: Option<SeatLock>,
+    /// What went back to the user; `None` where it was not paid for.
+    pub refunded: Option<Money>,
+}
+
 /// Why a reservation was not canceled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
     /// The user has no such reservation.
     #[error("no such reservation")]
     Unknown,
-    /// It is paid for.
-    #[error("paid for")]
-    Completed,
+    /// It is paid for, and the money can't go back.
+    #[error("no refund")]
+    Refused(RefundRefusal),
     /// A dependency failed.
     #[error(transparent)]
     Fault(#[from] Fault),

@@ -7,6 +7,7 @@ use crate::domain::account::SignUpError;
 use crate::domain::effect::EffectError;
 use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
+use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
 use crate::service::HashError;
 
@@ -68,7 +69,7 @@ impl From<CancelError> for Problem {
     fn from(error: CancelError) -> Self {
         match error {
             CancelError::Unknown => Self::new(ErrorCode::NotFound),
-            CancelError::Completed => Self::new(ErrorCode::ReservationNotCancelable),
+            CancelError::Refused(refusal) => refusal.into(),
             CancelError::Fault(fault) => fault.into(),
         }
     }
@@ -82,6 +83,15 @@ impl From<ExtendRefusal> for Problem {
             ExtendRefusal::AlreadyPaid => ErrorCode::AlreadyPaid,
             ExtendRefusal::Expired => ErrorCode::ReservationExpired,
             ExtendRefusal::AlreadyExtended => ErrorCode::AlreadyExtended,
+        })
+    }
+}
+
+impl From<RefundRefusal> for Problem {
+    fn from(refusal: RefundRefusal) -> Self {
+        Self::new(match refusal {
+            RefundRefusal::Closed => ErrorCode::RefundClosed,
+            RefundRefusal::OverLimit => ErrorCode::BalanceLimit,
         })
     }
 }

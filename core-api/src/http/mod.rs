@@ -7,6 +7,7 @@ mod errors;
 mod health;
 mod idempotency;
 mod limits;
+mod payment_records;
 mod payments;
 mod queue_pass;
 mod reservations;
@@ -52,7 +53,9 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(write.clone(), "/reservation/{reservationId}/extend", post(reservations::extend)),
         endpoint(read.clone(), "/balance", get(balance::balance)),
         endpoint(write.clone(), "/balance", post(balance::charge)),
-        endpoint(read, "/balance/entries", get(balance::entries)),
+        endpoint(read.clone(), "/balance/entries", get(balance::entries)),
+        endpoint(read.clone(), "/payment", get(payment_records::list)),
+        endpoint(read, "/payment/{paymentId}", get(payment_records::one)),
         endpoint(write, "/payment", post(payments::pay)),
     ]
 }

@@ -101,7 +101,7 @@ pub(super) async fn pay(State(state): State<AppState>, signed_in: SignedIn, once
     once.run(&state, user, body, move |state, claim, body| async move {
         let (reservations, several) = body.read::<PaymentRequest>()?.reservations()?;
         let record = Record::new(claim, move |paid: &Paid| answer(paid, several));
-        let done = state.db.pay(user, &reservations, &record).await?;
+        let done = state.payments.pay(user, reservations, record).await?;
         // Sold seats need no lock: what is sold reads so in the database.
         let locks: Vec<_> = done.outcome.payments.iter().map(|payment| payment.lock).collect();
         for lock in &locks {

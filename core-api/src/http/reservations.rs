@@ -12,7 +12,6 @@ use common::money::Money;
 use common::problem::{ErrorCode, Problem};
 use common::tokens::Pass;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::errors::invalid;
 use super::idempotency::Once;
@@ -270,7 +269,16 @@ pub(super) async fn one(
     Ok(Json(ReservationView::from(reservation)).into_response())
 }
 
-/// `DELETE /reservation/{reservationId}`: gives the seat back at once. Doing it again changes nothing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CanceledView {
+    reservation_id: ReservationId,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded: Option<Money>,
+}
+
+/// `DELETE /reservation/{reservationId}`: gives the seat back at once, for its money where it is paid for. Doing it again changes nothing.
 pub(super) async fn cancel(
     State(state): State<AppState>,
     signed_in: SignedIn,
@@ -281,15 +289,15 @@ pub(super) async fn cancel(
     let owned = state.clone();
     let canceled = state.lifecycle.to_the_end(async move {
         let _held = held;
-        let lock = owned.db.cancel(signed_in.user, id).await?;
-        if let Some(lock) = lock {
+        let canceled = owned.db.cancel(signed_in.user, id, owned.refund_until).await?;
+        if let Some(lock) = canceled.lock {
             owned.catalogue.seats_changed(lock.concert).await;
             owned.reserving.release(&[lock]).await;
         }
-        Ok::<(), Problem>(())
+        Ok::<_, Problem>(canceled.refunded)
     });
-    canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;
-    Ok(Json(json!({ "reservationId": id, "status": "canceled" })).into_response())
+    let refunded = canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;
+    Ok(Json(CanceledView { reservation_id: id, status: "canceled", refunded }).into_response())
 }
 
 /// `POST /reservation/{reservationId}/extend`: puts off the end of the time to pay, once. Needs no pass: a live hold is

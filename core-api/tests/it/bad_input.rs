@@ -205,6 +205,8 @@ async fn sessions_that_are_none() {
         (Method::POST, "/balance"),
         (Method::GET, "/balance/entries"),
         (Method::POST, "/payment"),
+        (Method::GET, "/payment"),
+        (Method::GET, "/payment/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20"),
     ] {
         let request = || world.request(method.clone(), path).body("{\"amount\":1}");
         request().send().await.assert_problem(401, "unauthenticated");
@@ -235,9 +237,9 @@ async fn paths_and_methods_that_are_none() {
             None => paths.push((path, vec![endpoint.method.as_str().to_owned().leak()])),
         }
     }
-    assert_eq!(paths.len(), 16);
+    assert_eq!(paths.len(), 17);
     for (path, methods) in paths {
-        let concrete = path.replace("{concertId}", UUID).replace("{reservationId}", UUID);
+        let concrete = path.replace("{concertId}", UUID).replace("{reservationId}", UUID).replace("{paymentId}", UUID);
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let answer = world.request(method.clone(), &concrete).send().await;
             if methods.contains(&method.as_str()) {

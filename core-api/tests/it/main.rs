@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod audit;
 mod bad_input;
 mod best_available;
 mod catalogue;
@@ -12,7 +13,10 @@ mod faults;
 mod idempotency;
 mod login_limit;
 mod money;
+mod payment_batches;
+mod payment_records;
 mod payments;
+mod refunds;
 mod releases;
 mod reservations;
 mod schema;

@@ -24,6 +24,95 @@ async fn charging_adds_up_exactly() {
 }
 
 #[tokio::test]
+async fn hostile_amounts_are_400_and_never_reach_the_database() {
+    let world = world().await;
+    let person = world.user("5").await;
+    let before = world.everything().await;
+    let thirty_digits = "9".repeat(30);
+    let long_fraction = format!("0.{}1", "0".repeat(29));
+    let many_digits = "1".repeat(60_000);
+    let amounts = [
+        // Too large, in every way of writing it.
+        "1e300",
+        "1e9",
+        "1E+30",
+        "1e999999999",
+        "1e99999999999999999999",
+        "1e4294967296",
+        "9e2147483647",
+        "100000000",
+        "99999999.991",
+        "99999999.995",
+        "100000000.00",
+        "1.0e8",
+        "0.1e9",
+        "1e28",
+        "79228162514264337593543950335",
+        "79228162514264337593543950336",
+        "18446744073709551616",
+        &thirty_digits,
+        &many_digits,
+        // Too precise.
+        "0.001",
+        "1e-3",
+        "10.005",
+        "1.999",
+        "5e-324",
+        "1e-28",
+        "1e-29",
+        "1e-999999999",
+        "1e-4294967297",
+        &long_fraction,
+        "0.009999999999999999999999999999999",
+        // Nothing, and less.
+        "0",
+        "-0",
+        "0.00",
+        "-0.0",
+        "0e0",
+        "-0e5",
+        "0e999",
+        "0e-999",
+        "0e99999999999",
+        "-1",
+        "-0.01",
+        "-1e300",
+        "-1e-300",
+        // No numbers.
+        "\"5\"",
+        "\"1e300\"",
+        "\"NaN\"",
+        "\"Infinity\"",
+        "\"\"",
+        "\"٥\"",
+        "null",
+        "true",
+        "[5]",
+        "{\"a\":5}",
+    ];
+    for amount in amounts {
+        let body = format!("{{\"amount\":{amount}}}");
+        let answer = world.request(reqwest::Method::POST, "/balance").body(&body).by(&person).send().await;
+        let shown: String = amount.chars().take(40).collect();
+        assert_eq!((answer.status.as_u16(), &answer.json["error"]), (400, &json!("invalid_request")), "{shown}");
+    }
+    // What is no JSON at all.
+    for amount in ["+1", "01", ".5", "5.", "1e", "0x10", "1_000", "1,5", "NaN", "Infinity", "-", "--1", "५"] {
+        let body = format!("{{\"amount\":{amount}}}");
+        let answer = world.request(reqwest::Method::POST, "/balance").body(&body).by(&person).send().await;
+        answer.assert_problem(400, "malformed_json");
+    }
+    assert_eq!(world.everything().await, before);
+    // However an amount is written, it is the same one.
+    for (amount, balance) in [("1.0000000000000000000000000", "6.00"), ("10e-1", "7.00"), ("0.001e3", "8.00")] {
+        let body = format!("{{\"amount\":{amount}}}");
+        let answer = world.request(reqwest::Method::POST, "/balance").body(&body).by(&person).send().await;
+        assert_eq!((answer.status.as_u16(), answer.text), (200, format!("{{\"balance\":{balance}}}")), "{amount}");
+    }
+    world.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn charges_at_once_are_all_counted() {
     let world = world().await;
     let person = world.user("0").await;

@@ -17,12 +17,14 @@ impl Recorded {
         Self { database }
     }
 
+    /// As gateways connect to it.
     pub fn url(&self) -> String {
-        self.database.url()
+        self.database.gateway_url()
     }
 
+    /// As its owner, who may see and change everything.
     pub async fn connect(&self) -> PgConnection {
-        PgConnection::connect(&self.url()).await.unwrap()
+        PgConnection::connect(&self.database.url()).await.unwrap()
     }
 
     /// Makes a concert and so many people; the people, in the order of their ids.

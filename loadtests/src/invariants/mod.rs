@@ -8,7 +8,8 @@ mod sql;
 use lua::RedisSettings;
 use serde::Serialize;
 
-pub use sql::{Database, NAMES};
+pub use invariants::NAMES;
+pub use sql::Database;
 
 /// The servers whose state is checked.
 #[derive(Clone)]

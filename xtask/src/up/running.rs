@@ -95,15 +95,18 @@ impl Running {
         let gateway_env = Settings::of(&binaries.join("gateway"))?.given();
         let core_api_env = Settings::of(&binaries.join("core-api"))?.given();
         let redis_url = self.redis.as_ref().map(Redis::url).or_else(|| plan.given_redis_url.clone());
-        let database_url =
-            self.postgres.as_ref().map(|it| it.url("onsale")).or_else(|| plan.given_database_url.clone());
+        let database = |ours: fn(&Postgres, &str) -> String| {
+            let url = self.postgres.as_ref().map(|it| ours(it, "onsale"));
+            url.or_else(|| plan.given_database_url.clone()).context("no database")
+        };
         Ok(Setup {
             binaries,
             logs: plan.logs(),
             secrets,
             redis_url: redis_url.context("no Redis")?,
             redis_mode: plan.redis_mode,
-            database_url: database_url.context("no database")?,
+            database_url: database(Postgres::url)?,
+            queue_database_url: database(Postgres::gateway_url)?,
             public_url: plan.url(),
             gateway_env,
             core_api_env,

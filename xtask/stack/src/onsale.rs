@@ -124,6 +124,8 @@ pub struct Setup {
     pub redis_mode: RedisMode,
     /// The database.
     pub database_url: String,
+    /// The same for gateways, who may do less there.
+    pub queue_database_url: String,
     /// The address that clients see, such as `http://localhost:8080`.
     pub public_url: String,
     /// More variables for gateways (`ADMIT_PER_SECOND` …); they win over the ones made here.
@@ -159,7 +161,7 @@ impl Setup {
     pub fn start_gateway(&self, name: &str, port: Option<u16>, core_api_urls: &[String]) -> Result<Service> {
         let mut env = self.common_env();
         env.insert("CORE_API_URLS".into(), core_api_urls.join(","));
-        env.insert("QUEUE_DATABASE_URL".into(), self.database_url.clone());
+        env.insert("QUEUE_DATABASE_URL".into(), self.queue_database_url.clone());
         for secret in ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS"] {
             env.insert(secret.into(), self.secrets.get(secret)?.to_owned());
         }

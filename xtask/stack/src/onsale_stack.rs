@@ -79,14 +79,17 @@ impl Onsale {
             Some(_) => None,
             None => Some(shared::fresh_database("empty", |_| Ok(()))?),
         };
-        let database_url = options.database_url.clone();
+        let owner_url = database.as_ref().map(Database::url);
+        let gateway_url = database.as_ref().map(Database::gateway_url);
+        let given = || options.database_url.clone().unwrap_or_default();
         let setup = Setup {
             binaries: profile_dir()?,
             logs: scratch.path().to_path_buf(),
             secrets: Secrets::generate(&crate::binary("gateway")?)?,
             redis_url: options.redis_url.clone().map_or_else(shared::redis_url, Ok)?,
             redis_mode: options.redis_mode,
-            database_url: database_url.or_else(|| database.as_ref().map(Database::url)).unwrap_or_default(),
+            database_url: owner_url.unwrap_or_else(given),
+            queue_database_url: gateway_url.unwrap_or_else(given),
             public_url: "http://localhost:8080".to_owned(),
             gateway_env: options.gateway_env.clone(),
             core_api_env: options.core_api_env.clone(),

@@ -80,6 +80,11 @@ impl Postgres {
         self.server.url(database)
     }
 
+    /// The same for gateways.
+    pub fn gateway_url(&self, database: &str) -> String {
+        self.server.gateway_url(database)
+    }
+
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port

@@ -13,6 +13,8 @@ use crate::programs;
 
 /// The role that tests and services connect as, where the server has it.
 const ROLE: &str = "onsale";
+/// The role that gateways connect as, where the server has it; `migrations/` give it what they need.
+const GATEWAY_ROLE: &str = "gateway";
 
 /// A running PostgreSQL server, reached as a role that may create databases.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct PostgresServer {
     admin: Url,
     /// As whom [`PostgresServer::url`] connects and who owns new databases.
     role_is_ours: bool,
+    /// The same for gateways.
+    gateway_role_is_ours: bool,
     psql: PathBuf,
 }
 
@@ -27,10 +31,10 @@ impl PostgresServer {
     /// The server at `admin_url` (`postgres://user[:password]@host[:port]/database`), using the
     /// given `psql`.
     pub fn new(admin_url: &str, psql: PathBuf) -> Result<Self> {
-        Ok(Self { admin: Url::parse(admin_url)?, role_is_ours: true, psql })
+        Ok(Self { admin: Url::parse(admin_url)?, role_is_ours: true, gateway_role_is_ours: true, psql })
     }
 
-    /// A server that somebody else started. Its role `onsale` is used only where there is one;
+    /// A server that somebody else started. Its roles `onsale` and `gateway` are used only where they are there;
     /// otherwise everything is done as `admin_url`'s own role.
     pub fn external(admin_url: &str) -> Result<Self> {
         let psql = crate::postgres::Programs::find()
@@ -39,8 +43,8 @@ impl PostgresServer {
             .or_else(|| programs::find("psql"))
             .context("psql is not installed")?;
         let mut server = Self::new(admin_url, psql)?;
-        let roles = server.admin_sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{ROLE}'"))?;
-        server.role_is_ours = roles.trim() == "1";
+        server.role_is_ours = server.has_role(ROLE)?;
+        server.gateway_role_is_ours = server.has_role(GATEWAY_ROLE)?;
         Ok(server)
     }
 
@@ -49,6 +53,11 @@ impl PostgresServer {
     pub fn url(&self, database: &str) -> String {
         let user = self.role_is_ours.then_some(ROLE);
         self.admin.with(user, database)
+    }
+
+    /// The same for gateways.
+    pub fn gateway_url(&self, database: &str) -> String {
+        if self.gateway_role_is_ours { self.admin.with(Some(GATEWAY_ROLE), database) } else { self.url(database) }
     }
 
     /// The URL of one of its databases, for the role that may create databases.
@@ -106,20 +115,22 @@ impl PostgresServer {
         Ok(())
     }
 
-    /// The role `onsale` and its database, on a server that we have started ourselves.
+    /// The roles and the database `onsale`, on a server that we have started ourselves.
     pub(crate) fn prepare(&self) -> Result<()> {
-        let answer = self.admin_sql(&format!(
-            "SELECT (SELECT count(*) FROM pg_roles WHERE rolname = '{ROLE}'),
-                    (SELECT count(*) FROM pg_database WHERE datname = '{ROLE}')"
-        ))?;
-        let (role, database) = answer.trim().split_once('|').unwrap_or_default();
-        if role == "0" {
-            self.admin_sql(&format!("CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"))?;
+        for role in [ROLE, GATEWAY_ROLE] {
+            if !self.has_role(role)? {
+                self.admin_sql(&format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"))?;
+            }
         }
-        if database == "0" {
+        let databases = self.admin_sql(&format!("SELECT count(*) FROM pg_database WHERE datname = '{ROLE}'"))?;
+        if databases.trim() == "0" {
             self.create_database(ROLE)?;
         }
         Ok(())
+    }
+
+    fn has_role(&self, name: &str) -> Result<bool> {
+        Ok(self.admin_sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{name}'"))?.trim() == "1")
     }
 
     fn owner(&self) -> String {
@@ -198,6 +209,11 @@ impl Database {
     /// Its URL, for the role that owns it.
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// Its URL, for gateways.
+    pub fn gateway_url(&self) -> String {
+        self.server.gateway_url(&self.name)
     }
 
     /// Its name.

@@ -1,13 +1,17 @@
 //! `PostgreSQL`: the truth about seats and money. One file per aggregate; each method is one transaction.
 
 mod accounts;
+mod audit;
 mod catalogue;
 mod demo;
 mod errors;
 mod extending;
 mod idempotency;
 mod ledger;
+mod payment_batch;
+mod payment_records;
 mod payments;
+mod refunds;
 mod reservations;
 mod sweeping;
 
@@ -21,8 +25,10 @@ use rust_decimal::Decimal;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
+pub use audit::Audited;
 pub use demo::{DemoConcert, DemoUser};
 pub use extending::Extended;
+pub use payment_batch::{BatchError, PaymentOrder, Verdict};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;
 

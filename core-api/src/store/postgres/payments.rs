@@ -18,7 +18,7 @@ use crate::domain::payment::{Bill, LockedReservation, Paid, PaidReservation, Pay
 use crate::domain::reservation::SeatLock;
 
 /// How a payment is made, as the database names it.
-const METHOD: &str = "balance";
+pub(super) const METHOD: &str = "balance";
 
 /// A reservation whose row is locked, with what paying for it needs to know.
 struct Locked {

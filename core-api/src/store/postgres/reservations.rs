@@ -16,9 +16,7 @@ use super::idempotency::conclude;
 use super::{Db, money, unreadable, utc, within};
 use crate::domain::Fault;
 use crate::domain::effect::{Done, EffectError, Record};
-use crate::domain::reservation::{
-    CancelError, Held, HeldSeat, Order, Reservation, ReservationStatus, ReserveRefusal, SeatLock,
-};
+use crate::domain::reservation::{Held, HeldSeat, Order, Reservation, ReservationStatus, ReserveRefusal};
 
 /// Seats that are locked in Redis, about to become reservations.
 #[derive(Debug, Clone)]
@@ -159,42 +157,6 @@ impl Db {
             .into_iter()
             .map(Reservation::try_from)
             .collect()
-        })
-        .await
-    }
-
-    /// Gives a pending reservation back: the seat is free when this returns. The lock that is to be released, if this
-    /// call was the one that canceled it; `None` where it was canceled before.
-    pub async fn cancel(&self, user: UserId, id: ReservationId) -> Result<Option<SeatLock>, CancelError> {
-        within(async {
-            let mut transaction = self.pool.begin().await?;
-            let row = sqlx::query!(
-                "SELECT status, concert_id, seat_id, hold_fence FROM reservations
-                 WHERE id = $1 AND user_id = $2 FOR UPDATE",
-                id.as_uuid(),
-                user.as_uuid()
-            )
-            .fetch_optional(&mut *transaction)
-            .await?
-            .ok_or(CancelError::Unknown)?;
-            let lock = |fence| SeatLock { concert: row.concert_id.into(), seat: row.seat_id.into(), user, fence };
-            let lock = row.hold_fence.map(lock);
-            match status(&row.status)? {
-                // Its lock may have outlived it, where the process died before releasing it.
-                ReservationStatus::Canceled => return Ok(lock),
-                ReservationStatus::Completed => return Err(CancelError::Completed),
-                ReservationStatus::Pending => {}
-            }
-            sqlx::query!(
-                "WITH canceled AS (UPDATE reservations SET status = 'canceled' WHERE id = $1 RETURNING seat_id)
-                 UPDATE seats s SET status = 'available' FROM canceled c
-                 WHERE s.id = c.seat_id AND s.status = 'reserved_temp'",
-                id.as_uuid()
-            )
-            .execute(&mut *transaction)
-            .await?;
-            transaction.commit().await?;
-            Ok(lock)
         })
         .await
     }

@@ -1,0 +1,81 @@
+//! Reading payments.
+
+use chrono::NaiveDateTime;
+use common::ids::{PaymentId, UserId};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::{Db, money, utc, within};
+use crate::domain::Fault;
+use crate::domain::payment::PaymentRecord;
+
+struct PaymentRow {
+    id: Uuid,
+    reservation_id: Uuid,
+    payment_status: String,
+    amount: Decimal,
+    payment_method: String,
+    created_at: NaiveDateTime,
+    refunded_at: Option<NaiveDateTime>,
+}
+
+impl TryFrom<PaymentRow> for PaymentRecord {
+    type Error = Fault;
+
+    fn try_from(row: PaymentRow) -> Result<Self, Fault> {
+        Ok(Self {
+            id: row.id.into(),
+            reservation: row.reservation_id.into(),
+            status: row.payment_status,
+            amount: money(row.amount)?,
+            method: row.payment_method,
+            created_at: utc(row.created_at),
+            refunded_at: row.refunded_at.map(utc),
+        })
+    }
+}
+
+impl Db {
+    /// One of a user's payments.
+    pub async fn payment(&self, user: UserId, id: PaymentId) -> Result<Option<PaymentRecord>, Fault> {
+        within(async {
+            sqlx::query_as!(
+                PaymentRow,
+                "SELECT id, reservation_id, payment_status, amount, payment_method, created_at, refunded_at
+                 FROM payments WHERE id = $1 AND user_id = $2",
+                id.as_uuid(),
+                user.as_uuid()
+            )
+            .fetch_optional(&self.pool)
+            .await?
+            .map(PaymentRecord::try_from)
+            .transpose()
+        })
+        .await
+    }
+
+    /// At most `limit` of a user's payments, the newest first, older than the one named.
+    pub async fn payments(
+        &self,
+        user: UserId,
+        before: Option<PaymentId>,
+        limit: i64,
+    ) -> Result<Vec<PaymentRecord>, Fault> {
+        within(async {
+            sqlx::query_as!(
+                PaymentRow,
+                "SELECT id, reservation_id, payment_status, amount, payment_method, created_at, refunded_at
+                 FROM payments WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
+                user.as_uuid(),
+                before.map(PaymentId::as_uuid),
+                limit
+            )
+            .fetch_all(&self.pool)
+            .await?
+            .into_iter()
+            .map(PaymentRecord::try_from)
+            .collect()
+        })
+        .await
+    }
+}
