@@ -83,6 +83,8 @@ codes! {
         "조건에 맞는 좌석이 지금은 없습니다. 수량이나 조건을 바꿔 주세요." "No seats that fit are free right now. Ask for fewer, or for others.";
     AlreadyPaid CONFLICT "already_paid" "Already paid"
         "이미 결제된 예약입니다." "This reservation is paid already.";
+    WaitlistFull CONFLICT "waitlist_full" "Waitlist full"
+        "대기자 명단이 가득 찼습니다." "As many people wait for seats as may.";
     AlreadyExtended CONFLICT "already_extended" "Already extended"
         "결제 시간은 한 번만 연장할 수 있습니다." "The time to pay can be extended once only.";
     NotExtendable CONFLICT "not_extendable" "Can't be extended"

@@ -76,6 +76,12 @@ const SEATS_PER_USER: Setting = Setting {
     unit: "seats",
     meaning: "How many seats of one concert a user may hold and own, where the concert has no limit of its own.",
 };
+const WAITLIST_OFFER_SECONDS: Setting = Setting {
+    name: "WAITLIST_OFFER_SECONDS",
+    default: Some("600"),
+    unit: "seconds",
+    meaning: "How long a seat that came free can be paid for by whoever waited for it; then it is the next one's.",
+};
 const REFUND_UNTIL_HOURS: Setting = Setting {
     name: "REFUND_UNTIL_HOURS",
     default: Some("24"),
@@ -128,6 +134,7 @@ pub const SETTINGS: &[Setting] = &[
     HOLD_EXTEND_SECONDS,
     HOLD_GRACE_SECONDS,
     SEATS_PER_USER,
+    WAITLIST_OFFER_SECONDS,
     REFUND_UNTIL_HOURS,
     HASH_QUEUE,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
@@ -166,6 +173,8 @@ pub struct Config {
     pub passes: Arc<PassKeys>,
     /// How seats are held.
     pub hold_rules: HoldRules,
+    /// How long who waited for a seat may pay for it.
+    pub waitlist_offer_seconds: u32,
     /// How long before the day of the concert refunds end.
     pub refund_until: TimeDelta,
     /// How much longer than its reservation a seat's lock lasts.
@@ -209,6 +218,7 @@ impl Config {
         let extend_seconds = reader.number(&HOLD_EXTEND_SECONDS, 0..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
+        let waitlist_offer_seconds = reader.number(&WAITLIST_OFFER_SECONDS, 1..=MAX_SECONDS);
         let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
@@ -230,6 +240,7 @@ impl Config {
                 extend_seconds: extend_seconds?,
                 seats_per_user: seats_per_user?,
             },
+            waitlist_offer_seconds: waitlist_offer_seconds?,
             refund_until: TimeDelta::hours(refund_until_hours?),
             hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,

@@ -12,7 +12,7 @@ use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
 use crate::service::{
-    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, SeatWatch, Turns,
+    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch, Turns,
 };
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
@@ -37,6 +37,7 @@ pub struct Parts {
     pub(crate) reserving: Reserving,
     pub(crate) best_available: BestAvailable,
     pub(crate) seat_watch: SeatWatch,
+    pub(crate) returns: Returns,
     pub(crate) payments: Payments,
     pub(crate) turns: Turns,
     pub(crate) refund_until: TimeDelta,
@@ -66,6 +67,13 @@ impl AppState {
             passwords: Passwords::new(config.hash_queue)?,
             best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),
             seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
+            returns: Returns::new(
+                db.clone(),
+                holds.clone(),
+                reserving.clone(),
+                catalogue.clone(),
+                config.waitlist_offer_seconds,
+            ),
             catalogue,
             reserving,
             payments,

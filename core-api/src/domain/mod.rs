@@ -13,6 +13,7 @@ pub mod reservation;
 pub mod seat;
 pub mod seat_log;
 pub mod text;
+pub mod waitlist;
 
 /// Something that this service depends on failed it.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -9,6 +9,7 @@ use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
 use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
+use crate::domain::waitlist::JoinRefusal;
 use crate::service::HashError;
 
 impl From<Fault> for Problem {
@@ -72,6 +73,15 @@ impl From<CancelError> for Problem {
             CancelError::Refused(refusal) => refusal.into(),
             CancelError::Fault(fault) => fault.into(),
         }
+    }
+}
+
+impl From<JoinRefusal> for Problem {
+    fn from(refusal: JoinRefusal) -> Self {
+        Self::new(match refusal {
+            JoinRefusal::Full => ErrorCode::WaitlistFull,
+            JoinRefusal::UnknownUser => ErrorCode::InvalidSession,
+        })
     }
 }
 

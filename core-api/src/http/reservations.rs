@@ -289,11 +289,7 @@ pub(super) async fn cancel(
     let owned = state.clone();
     let canceled = state.lifecycle.to_the_end(async move {
         let _held = held;
-        let canceled = owned.db.cancel(signed_in.user, id, owned.refund_until).await?;
-        if let Some(lock) = canceled.lock {
-            owned.catalogue.seats_changed(lock.concert).await;
-            owned.reserving.release(&[lock]).await;
-        }
+        let canceled = owned.returns.cancel(signed_in.user, id, owned.refund_until).await?;
         Ok::<_, Problem>(canceled.refunded)
     });
     let refunded = canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;

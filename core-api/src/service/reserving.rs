@@ -160,10 +160,13 @@ impl Reserving {
         self.release_ended(&ended).await;
     }
 
-    /// The same for locks whose reservations ended by their deadline, so long ago.
-    pub async fn release_swept(&self, locks: &[(SeatLock, Duration)]) {
+    /// The same; those whose reservations ended by their deadline come with how long ago that was.
+    pub(super) async fn release_ended_late(&self, locks: &[(SeatLock, Option<Duration>)]) {
         let now = Instant::now();
-        let ended = |(lock, late): &(SeatLock, Duration)| Ended { lock: *lock, due: now.checked_sub(*late) };
+        let ended = |(lock, late): &(SeatLock, Option<Duration>)| Ended {
+            lock: *lock,
+            due: late.and_then(|late| now.checked_sub(late)),
+        };
         self.release_ended(&locks.iter().map(ended).collect::<Vec<_>>()).await;
     }
 

@@ -22,3 +22,4 @@ mod reservations;
 mod schema;
 mod seat_events;
 mod support;
+mod waitlist;

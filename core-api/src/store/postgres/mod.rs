@@ -14,6 +14,7 @@ mod payments;
 mod refunds;
 mod reservations;
 mod sweeping;
+mod waitlist;
 
 use std::str::FromStr as _;
 use std::time::Duration;

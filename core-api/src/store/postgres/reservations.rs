@@ -41,7 +41,7 @@ pub struct HoldRules {
 }
 
 /// A reservation as the transaction that makes it sees it.
-struct HeldRow {
+pub(super) struct HeldRow {
     id: Uuid,
     seat_id: Uuid,
     amount: rust_decimal::Decimal,
@@ -163,7 +163,7 @@ impl Db {
 }
 
 /// From here to the end of the transaction nobody else changes what this user has of this concert.
-async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
+pub(super) async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
         format!("hold:{}:{}", order.concert, order.user)
@@ -173,7 +173,7 @@ async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> 
     Ok(())
 }
 
-async fn check_limit(
+pub(super) async fn check_limit(
     transaction: &mut PgConnection,
     order: &Order,
     rules: HoldRules,
@@ -196,7 +196,7 @@ async fn check_limit(
 }
 
 /// Rows for those seats that are free; fewer than asked for where one is not.
-async fn insert_pending(
+pub(super) async fn insert_pending(
     transaction: &mut Transaction<'_, Postgres>,
     hold: &NewHold,
     rules: HoldRules,
@@ -229,7 +229,7 @@ async fn insert_pending(
 }
 
 /// Whether all seats were free to be marked.
-async fn mark_reserved(transaction: &mut PgConnection, order: &Order) -> Result<bool, sqlx::Error> {
+pub(super) async fn mark_reserved(transaction: &mut PgConnection, order: &Order) -> Result<bool, sqlx::Error> {
     let seats: Vec<Uuid> = order.seats.iter().map(|seat| seat.id.as_uuid()).collect();
     let marked =
         sqlx::query!("UPDATE seats SET status = 'reserved_temp' WHERE id = ANY($1) AND status = 'available'", &seats)

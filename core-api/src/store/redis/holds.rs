@@ -110,6 +110,22 @@ impl Holds {
         Ok(seats.iter().zip(locks).filter(|(_, lock)| lock.is_some()).map(|(seat, _)| *seat).collect())
     }
 
+    /// Hands a seat's lock on to another user, for a short time; its fence. `None` where the lock is somebody else's.
+    /// After a fault it is unknown whose it is.
+    pub async fn pass_on(&self, lock: &SeatLock, next: UserId) -> Result<Option<i64>, Fault> {
+        let call = self
+            .scripts
+            .pass_on
+            .call()
+            .key(&keys::fence(lock.concert))
+            .key(&keys::seat(lock.concert, lock.seat))
+            .arg(value(lock.user, lock.fence))
+            .arg(next.compact())
+            .arg(millis(UNWRITTEN_LIFE));
+        let fence: i64 = call.run(&self.redis).await?;
+        Ok(Some(fence).filter(|fence| *fence != 0))
+    }
+
     /// Whether the concert's room is set to end an admission once its owner has paid for everything.
     pub async fn leaves_on_payment(&self, concert: ConcertId) -> Result<bool, Fault> {
         #[derive(serde::Deserialize)]
