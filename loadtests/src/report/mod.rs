@@ -231,7 +231,7 @@ pub(crate) mod tests {
         let told = |seconds| Told { at_ms: 0, seconds, low_seconds: seconds - 2, high_seconds: seconds + 2 };
         log.admitted(Duration::from_secs(10), &[told(10)]);
         log.admitted(Duration::from_secs(5), &[told(2)]);
-        log.compared(103, Some(100));
+        log.compared(103, 100, 100);
         let mut report = Report { waits: Some(log.snapshot()), ..report() };
         report.facts.scenario = "wait";
         report.figures.sales.clear();

@@ -25,16 +25,30 @@ impl AheadCheck {
         Self { rooms, concert, next_at: Mutex::new(Instant::now()) }
     }
 
-    /// `user` has just been told that `ahead` people are in front.
-    pub(super) async fn told(&self, log: &WaitLog, user: UserId, ahead: u64) {
+    /// Before `user` asks, if it is time for a comparison: their rank, to be given to [`told`](Self::told). What was so
+    /// while the question was under way lies between this rank and the one after the answer.
+    pub(super) async fn before(&self, log: &WaitLog, user: UserId) -> Option<u64> {
         if !self.is_due() {
-            return;
+            return None;
         }
-        match self.rooms.clone().rank(self.concert, &user.compact()).await {
-            Ok(rank) => log.compared(ahead, rank),
+        self.rank(log, user).await
+    }
+
+    /// `user`, who was at `before` when they asked, has just been told that `ahead` people are in front.
+    pub(super) async fn told(&self, log: &WaitLog, user: UserId, before: u64, ahead: u64) {
+        if let Some(after) = self.rank(log, user).await {
+            log.compared(ahead, after, before);
+        }
+    }
+
+    async fn rank(&self, log: &WaitLog, user: UserId) -> Option<u64> {
+        match self.rooms.rank(self.concert, &user.compact()).await {
+            Ok(Some(rank)) => return Some(rank),
+            Ok(None) => log.out_of_line(),
             // A Redis that is away for a moment is the system's affair.
             Err(_) => log.unasked(),
         }
+        None
     }
 
     fn is_due(&self) -> bool {

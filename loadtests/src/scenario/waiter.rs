@@ -112,15 +112,14 @@ impl Waiter<'_> {
             self.sender.recorder.waiting(sent, info.position, always_on_time);
             self.note_told(answered, info, &mut told);
             let poll_in = poll_wait(Step::Status, info)?;
-            if let Some(ahead) = &self.plan.ahead {
-                ahead.told(self.log, self.user, info.ahead).await;
-            }
             if let Some(gives_up) = gives_up.filter(|gives_up| info.ahead <= gives_up.at_ahead) {
                 return self.give_up(&answer, gives_up, poll_in).await.map(Waited::GaveUp);
             }
             let intended = answered + poll_in;
             tokio::time::sleep_until(intended).await;
+            let rank = self.rank_before().await;
             let next = self.ask(Step::Status, intended, &poll_request(&answer.token)).await?;
+            self.compare_rank(rank, &next.answer).await;
             // Late by this program's fault or by retries: the room may take them for absent.
             always_on_time &= next.sent - intended <= self.plan.poll_slack;
             self.compare(&answer.queue_info, &next.answer.queue_info);
@@ -178,6 +177,16 @@ impl Waiter<'_> {
                 low_seconds: info.wait_seconds_low,
                 high_seconds: info.wait_seconds_high,
             });
+        }
+    }
+
+    async fn rank_before(&self) -> Option<u64> {
+        self.plan.ahead.as_ref()?.before(self.log, self.user).await
+    }
+
+    async fn compare_rank(&self, before: Option<u64>, told: &QueueAnswer) {
+        if let (Some(ahead), Some(before), "waiting") = (&self.plan.ahead, before, told.status.as_str()) {
+            ahead.told(self.log, self.user, before, told.queue_info.ahead).await;
         }
     }
 

@@ -227,13 +227,16 @@ impl WaitLog {
         figures.waited.push(Waited { admitted_at: at, wait: since(first), told_at_joining: *first });
     }
 
-    /// Somebody in line was told that so many are in front; the room was asked for their rank right after.
-    pub(crate) fn compared(&self, told: u64, rank: Option<u64>) {
-        let ahead = &mut self.lock().ahead;
-        match rank {
-            Some(rank) => ahead.note(told, rank),
-            None => ahead.gone += 1,
-        }
+    /// Somebody in line was told that so many are in front, between the moments at which the room had them at these ranks.
+    pub(crate) fn compared(&self, told: u64, after: u64, before: u64) {
+        // Whatever the rank was in between, the answer could have been given at that moment.
+        let rank = told.clamp(after.min(before), after.max(before));
+        self.lock().ahead.note(told, rank);
+    }
+
+    /// Somebody was no longer in line when the room was asked for their rank.
+    pub(crate) fn out_of_line(&self) {
+        self.lock().ahead.gone += 1;
     }
 
     /// The room could not be asked for a rank.
@@ -337,14 +340,27 @@ mod tests {
     fn ahead_is_near_within_two_percent_or_five_people() {
         let log = WaitLog::default();
         for (told, rank) in [(0, 5), (5, 0), (6, 0), (1_020, 1_000), (1_021, 1_000), (980, 1_000), (979, 1_000)] {
-            log.compared(told, Some(rank));
+            log.compared(told, rank, rank);
         }
-        log.compared(3, None);
+        log.out_of_line();
         let ahead = log.snapshot().ahead;
         assert_eq!((ahead.compared, ahead.near, ahead.gone), (7, 4, 1));
         assert_eq!((ahead.too_many, ahead.too_few), (4, 3));
         assert!(near(ahead.near_share(), 4.0 / 7.0));
         assert_eq!((ahead.max_error(), ahead.worst), (21, Some((1_021, 1_000))));
+    }
+
+    #[test]
+    fn what_was_so_at_some_moment_of_the_question_is_exact() {
+        let log = WaitLog::default();
+        for (told, after, before) in
+            [(140, 100, 200), (100, 100, 200), (200, 100, 200), (210, 100, 200), (90, 100, 200)]
+        {
+            log.compared(told, after, before);
+        }
+        let ahead = log.snapshot().ahead;
+        assert_eq!((ahead.compared, ahead.near, ahead.too_many, ahead.too_few), (5, 3, 1, 1));
+        assert_eq!(ahead.max_error(), 10);
     }
 
     #[test]
