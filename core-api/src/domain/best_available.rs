@@ -33,9 +33,12 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn wants(&self, seat: &Seat) -> bool {
-        self.section.as_ref().is_none_or(|section| section.as_str() == seat.section)
-            && self.max_price.is_none_or(|most| seat.price <= most)
+    fn is_of(&self, section: &str) -> bool {
+        self.section.as_ref().is_none_or(|wanted| wanted.as_str() == section)
+    }
+
+    fn can_pay_for(&self, seat: &Seat) -> bool {
+        self.max_price.is_none_or(|most| seat.price <= most)
     }
 }
 
@@ -132,11 +135,14 @@ fn best_block(
         if best.is_some_and(|(rank, _)| !rank.makes_orphan) {
             break;
         }
+        if !wish.is_of(&seats[*start].section) {
+            continue;
+        }
         let middle_twice = number(&seats[*start]) + number(&seats[*end - 1]);
         for (from, to) in runs(seats, *start, *end, &is_free) {
             for first in from..(to + 1).saturating_sub(quantity).max(from) {
                 let block = &seats[first..first + quantity];
-                if !block.iter().all(|seat| wish.wants(seat)) {
+                if !block.iter().all(|seat| wish.can_pay_for(seat)) {
                     continue;
                 }
                 let both_ends = number(&block[0]) + number(&block[quantity - 1]);

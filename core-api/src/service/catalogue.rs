@@ -91,7 +91,12 @@ impl Catalogue {
 
     /// Notes that this process has changed seats of a concert.
     pub async fn seats_changed(&self, concert: ConcertId) {
-        if self.halls.get(&concert).await.is_none_or(|hall| hall.len() <= READ_AGAIN_MAX_SEATS) {
+        let list = self.lists.get(&(concert, self.change_of(concert))).await;
+        let hall = match list {
+            Some(list) => Some(Arc::clone(list.hall())),
+            None => self.halls.get(&concert).await,
+        };
+        if hall.is_none_or(|hall| hall.len() <= READ_AGAIN_MAX_SEATS) {
             *self.changes().entry(concert).or_insert(0) += 1;
         }
     }
