@@ -383,5 +383,25 @@ async fn a_cluster_does_as_well() {
     let path = format!("/reservation/{}", held.uuid("reservationId"));
     assert_eq!(world.delete(&path).by(&person).send().await.status, 200);
     let again = json!({ "concertId": concert.id, "seatNumber": 1 });
-    assert_eq!(world.post("/reservation", &again).by(&person).pass(&pass).send().await.status, 200);
+    let again = world.post("/reservation", &again).by(&person).pass(&pass).send().await;
+    assert_eq!(again.status, 200);
+    // The seat in the middle is given back, and locked by somebody elsewhere: the locks of its row are looked at.
+    let middle = held.json["reservations"][1]["reservationId"].as_str().unwrap();
+    let last = held.json["reservations"][2]["reservationId"].as_str().unwrap();
+    for id in [middle, last] {
+        assert_eq!(world.delete(&format!("/reservation/{id}")).by(&person).send().await.status, 200);
+    }
+    let key = format!("hold:v1:{{{}}}:seat:{}", concert.id, concert.seats[1]);
+    let _: () =
+        redis::cmd("SET").arg(key).arg("someone:1").arg("PX").arg(60_000).query_async(&mut cluster).await.unwrap();
+    let any = json!({ "concertId": concert.id, "quantity": 1 });
+    let chosen = world.post("/reservation", &any).by(&person).pass(&pass).send().await;
+    assert_eq!((chosen.status.as_u16(), &chosen.json["seats"][0]["seatNumber"]), (200, &json!(3)), "{}", chosen.text);
+    // And a lock is handed on to who waits.
+    let waiting = world.user("0").await;
+    let waitlist = format!("/concerts/{}/waitlist", concert.id);
+    assert_eq!(world.post(&waitlist, &json!({})).by(&waiting).send().await.status, 200);
+    let back = format!("/reservation/{}", again.uuid("reservationId"));
+    assert_eq!(world.delete(&back).by(&person).send().await.status, 200);
+    assert_eq!(world.get(&waitlist).by(&waiting).send().await.json["status"], "offered");
 }
