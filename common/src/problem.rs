@@ -79,8 +79,16 @@ codes! {
         "이미 다른 사람이 선택한 좌석입니다. 다른 좌석을 골라 주세요." "Somebody else has this seat. Choose another one.";
     SeatLimit CONFLICT "seat_limit" "Seat limit reached"
         "한 사람이 예약할 수 있는 좌석 수를 넘었습니다." "That is more seats than one person may have.";
+    NoSeatsTogether CONFLICT "no_seats_together" "No such seats left"
+        "조건에 맞는 좌석이 지금은 없습니다. 수량이나 조건을 바꿔 주세요." "No seats that fit are free right now. Ask for fewer, or for others.";
     AlreadyPaid CONFLICT "already_paid" "Already paid"
         "이미 결제된 예약입니다." "This reservation is paid already.";
+    WaitlistFull CONFLICT "waitlist_full" "Waitlist full"
+        "대기자 명단이 가득 찼습니다." "As many people wait for seats as may.";
+    AlreadyExtended CONFLICT "already_extended" "Already extended"
+        "결제 시간은 한 번만 연장할 수 있습니다." "The time to pay can be extended once only.";
+    NotExtendable CONFLICT "not_extendable" "Can't be extended"
+        "결제 시간을 연장할 수 없습니다." "The time to pay is not extended here.";
     RefundClosed CONFLICT "refund_closed" "Refunds closed"
         "환불 기한이 지난 예약입니다." "It is too late to give this reservation back for its money.";
     BalanceLimit CONFLICT "balance_limit" "Balance too high"

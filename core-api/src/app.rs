@@ -55,9 +55,9 @@ impl App {
 
     fn spawn_workers(self, lifecycle: &Lifecycle) {
         let (db, stopping) = (self.state.db.clone(), lifecycle.stopping());
-        let (reserving, catalogue) = (self.state.reserving.clone(), self.state.catalogue.clone());
-        lifecycle.spawn("sweeper", worker::sweep(db.clone(), reserving, catalogue, stopping.clone()));
+        lifecycle.spawn("sweeper", worker::sweep(db.clone(), self.state.returns.clone(), stopping.clone()));
         lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
+        lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         let logins = self.logins();
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));

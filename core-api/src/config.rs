@@ -58,6 +58,12 @@ const HOLD_SECONDS: Setting = Setting {
     unit: "seconds",
     meaning: "How long a held seat can be paid for.",
 };
+const HOLD_EXTEND_SECONDS: Setting = Setting {
+    name: "HOLD_EXTEND_SECONDS",
+    default: Some("120"),
+    unit: "seconds; 0 is never",
+    meaning: "By how much the time to pay can be extended, once per reservation.",
+};
 const HOLD_GRACE_SECONDS: Setting = Setting {
     name: "HOLD_GRACE_SECONDS",
     default: Some("10"),
@@ -68,7 +74,13 @@ const SEATS_PER_USER: Setting = Setting {
     name: "SEATS_PER_USER",
     default: Some("4"),
     unit: "seats",
-    meaning: "How many seats of one concert a user may hold and own.",
+    meaning: "How many seats of one concert a user may hold and own, where the concert has no limit of its own.",
+};
+const WAITLIST_OFFER_SECONDS: Setting = Setting {
+    name: "WAITLIST_OFFER_SECONDS",
+    default: Some("600"),
+    unit: "seconds",
+    meaning: "How long a seat that came free can be paid for by whoever waited for it; then it is the next one's.",
 };
 const REFUND_UNTIL_HOURS: Setting = Setting {
     name: "REFUND_UNTIL_HOURS",
@@ -96,6 +108,12 @@ const MAX_IN_FLIGHT: Setting = Setting {
     unit: "requests",
     meaning: "How many requests are served at once at most; further ones get 503.",
 };
+const MAX_STREAMS: Setting = Setting {
+    name: "CORE_API_MAX_STREAMS",
+    default: Some("5000"),
+    unit: "streams",
+    meaning: "Streams of changes of seats open at once; more are answered 503 `overloaded`, and their clients ask for the list.",
+};
 
 /// Every setting, in the order of README.
 pub const SETTINGS: &[Setting] = &[
@@ -113,12 +131,15 @@ pub const SETTINGS: &[Setting] = &[
     SESSION_TTL_SECONDS,
     PASS_PUBLIC_KEYS,
     HOLD_SECONDS,
+    HOLD_EXTEND_SECONDS,
     HOLD_GRACE_SECONDS,
     SEATS_PER_USER,
+    WAITLIST_OFFER_SECONDS,
     REFUND_UNTIL_HOURS,
     HASH_QUEUE,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
+    MAX_STREAMS,
     telemetry::LOG_FORMAT,
     telemetry::RUST_LOG,
 ];
@@ -152,16 +173,20 @@ pub struct Config {
     pub passes: Arc<PassKeys>,
     /// How seats are held.
     pub hold_rules: HoldRules,
+    /// How long who waited for a seat may pay for it.
+    pub waitlist_offer_seconds: u32,
     /// How long before the day of the concert refunds end.
     pub refund_until: TimeDelta,
-    /// How long a seat's lock lasts.
-    pub lock_life: Duration,
+    /// How much longer than its reservation a seat's lock lasts.
+    pub hold_grace: Duration,
     /// How many passwords wait to be hashed at most.
     pub hash_queue: usize,
     /// How often one account may be tried.
     pub logins_per_account: Rate,
     /// How many requests are served at once at most.
     pub max_in_flight: usize,
+    /// How many streams are open at once at most.
+    pub max_streams: usize,
 }
 
 impl std::fmt::Debug for Config {
@@ -190,13 +215,16 @@ impl Config {
         let session_ttl = reader.number(&SESSION_TTL_SECONDS, 60..=30 * 24 * 3_600);
         let passes = read_keys(reader, &PASS_PUBLIC_KEYS, PassKeys::new);
         let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
+        let extend_seconds = reader.number(&HOLD_EXTEND_SECONDS, 0..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
+        let waitlist_offer_seconds = reader.number(&WAITLIST_OFFER_SECONDS, 1..=MAX_SECONDS);
         let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
-        let hold_seconds = hold_seconds?;
+        // Fewer than connections: the others are for requests.
+        let max_streams = reader.number(&MAX_STREAMS, 0..=15_000);
         Some(Self {
             listen: listen?,
             metrics_listen,
@@ -207,12 +235,18 @@ impl Config {
             sessions: sessions?,
             session_ttl: TimeDelta::seconds(session_ttl?),
             passes: passes?,
-            hold_rules: HoldRules { hold_seconds, seats_per_user: seats_per_user? },
+            hold_rules: HoldRules {
+                hold_seconds: hold_seconds?,
+                extend_seconds: extend_seconds?,
+                seats_per_user: seats_per_user?,
+            },
+            waitlist_offer_seconds: waitlist_offer_seconds?,
             refund_until: TimeDelta::hours(refund_until_hours?),
-            lock_life: Duration::from_secs(u64::from(hold_seconds) + u64::from(grace_seconds?)),
+            hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,
             logins_per_account: logins_per_account?,
             max_in_flight: max_in_flight?,
+            max_streams: max_streams?,
         })
     }
 }

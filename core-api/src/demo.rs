@@ -32,7 +32,7 @@ pub const SOLD_OUT: Uuid = concert_id(5);
 pub const SCHEDULED: Uuid = concert_id(6);
 
 const BALANCE: i64 = 500_000;
-const RULES: HoldRules = HoldRules { hold_seconds: 300, seats_per_user: 4 };
+const RULES: HoldRules = HoldRules { hold_seconds: 300, extend_seconds: 0, seats_per_user: 4 };
 
 const fn concert_id(number: u128) -> Uuid {
     Uuid::from_u128(0x0c0c_e270_0000_4000_8000_0000_0000_0000 + number)
@@ -114,7 +114,13 @@ async fn sell(db: &Db, buyer: DemoUser, concert: ConcertId, seat: Seat) -> anyho
     if buyer.balance < seat.price {
         charge(db, buyer.id, seat.price).await?;
     }
-    let order = Order { user: buyer.id, pass: PassId { position: 0, nonce: 0 }, concert, seats: vec![seat] };
+    let order = Order {
+        user: buyer.id,
+        pass: PassId { position: 0, nonce: 0 },
+        concert,
+        seats_per_user: None,
+        seats: vec![seat],
+    };
     let id = ReservationId::generate();
     // Nobody else sells this concert, so no lock is needed, and 0 is nobody's fence.
     let hold = NewHold { order, ids: vec![id], fence: 0 };

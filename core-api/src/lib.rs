@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod http;
+pub mod metrics;
 pub mod service;
 mod state;
 pub mod store;
@@ -18,4 +19,4 @@ pub use app::App;
 pub use state::AppState;
 
 /// The figures that a core-api keeps.
-pub const METRICS: &[&[common::metrics::Metric]] = &[common::metrics::METRICS, lua::METRICS];
+pub const METRICS: &[&[common::metrics::Metric]] = &[common::metrics::METRICS, lua::METRICS, metrics::METRICS];

@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRef;
 use chrono::TimeDelta;
@@ -12,7 +11,9 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
-use crate::service::{Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Turns};
+use crate::service::{
+    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch, Turns,
+};
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
@@ -34,6 +35,9 @@ pub struct Parts {
     pub(crate) holds: Holds,
     pub(crate) catalogue: Catalogue,
     pub(crate) reserving: Reserving,
+    pub(crate) best_available: BestAvailable,
+    pub(crate) seat_watch: SeatWatch,
+    pub(crate) returns: Returns,
     pub(crate) payments: Payments,
     pub(crate) turns: Turns,
     pub(crate) refund_until: TimeDelta,
@@ -48,8 +52,9 @@ impl AppState {
         lifecycle: Lifecycle,
     ) -> anyhow::Result<(Self, PaymentBatches)> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
-        let holds =
-            Holds::new(&config.redis, Duration::from_secs(config.hold_rules.hold_seconds.into()), config.lock_life)?;
+        let holds = Holds::new(&config.redis, config.hold_grace)?;
+        let catalogue = Catalogue::new(db.clone());
+        let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
         let (payments, batches) = Payments::new(db.clone());
         let state = Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
@@ -60,8 +65,17 @@ impl AppState {
             passes: Arc::clone(&config.passes),
             set_cookie: SetCookie::for_site(&config.public_url),
             passwords: Passwords::new(config.hash_queue)?,
-            catalogue: Catalogue::new(db.clone()),
-            reserving: Reserving::new(db.clone(), holds.clone(), config.hold_rules),
+            best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),
+            seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
+            returns: Returns::new(
+                db.clone(),
+                holds.clone(),
+                reserving.clone(),
+                catalogue.clone(),
+                config.waitlist_offer_seconds,
+            ),
+            catalogue,
+            reserving,
             payments,
             turns: Turns::default(),
             refund_until: config.refund_until,

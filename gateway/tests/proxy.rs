@@ -221,3 +221,27 @@ async fn a_stopped_redis_is_told_and_all_goes_on_after() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn streams_that_pass_through_are_counted_for_as_long_as_they_are_open() {
+    let (core, address) = start_core().await;
+    let mut config = Site::config(DEFAULTS, support::redis_settings(), &[address]);
+    config.max_streams = 1;
+    let site = Site::start_with(config, core).await;
+    let url = format!("{}/concerts/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20/seats/events", site.url);
+    let mut open = site.http.get(&url).send().await.unwrap();
+    assert_eq!(open.chunk().await.unwrap().unwrap(), "event: seats\ndata: []\n\n", "at once, though more may follow");
+    let refused = Answer::of(site.http.get(&url)).await;
+    assert_eq!((refused.status.as_u16(), &refused.body["error"]), (503, &json!("overloaded")));
+    assert_eq!(Answer::of(site.http.get(format!("{}/teapot", site.url))).await.status, 418, "all else goes on");
+    drop(open);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let again = site.http.get(&url).send().await.unwrap();
+        if again.status() == 200 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "its place stays taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

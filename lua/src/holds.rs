@@ -9,6 +9,8 @@ pub struct HoldScripts {
     pub hold: Script,
     /// Gives locks their whole life where they still are the ones meant.
     pub keep: Script,
+    /// Hands a lock from one person to the next.
+    pub pass_on: Script,
     /// Takes locks away where they still are the ones meant.
     pub release: Script,
     /// Ends the admission of someone who has paid for everything.
@@ -22,6 +24,8 @@ impl Default for HoldScripts {
             hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 4),
             // Leases; then a key per seat.
             keep: Script::new("holds/keep", include_str!("../holds/keep.lua"), 1),
+            // Fence and seat.
+            pass_on: Script::new("holds/pass_on", include_str!("../holds/pass_on.lua"), 2),
             release: Script::new("holds/release", include_str!("../holds/release.lua"), 0),
             paid: Script::new("holds/paid", include_str!("../holds/paid.lua"), 6),
         }
@@ -30,7 +34,7 @@ impl Default for HoldScripts {
 
 impl HoldScripts {
     /// All of them.
-    pub fn all(&self) -> [&Script; 4] {
-        [&self.hold, &self.keep, &self.release, &self.paid]
+    pub fn all(&self) -> [&Script; 5] {
+        [&self.hold, &self.keep, &self.pass_on, &self.release, &self.paid]
     }
 }

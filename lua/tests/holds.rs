@@ -85,6 +85,11 @@ impl Room {
         call.run(&self.redis).await.unwrap()
     }
 
+    async fn pass_on(&self, seat: &str, meant: &str, next: &str) -> i64 {
+        let call = self.scripts.pass_on.call().key(&self.key("fence")).key(&self.key(seat));
+        call.arg(meant).arg(next).arg(LIFE_MS).run(&self.redis).await.unwrap()
+    }
+
     async fn lock(&self, seat: &str) -> Option<String> {
         self.command(&["GET", &self.key(seat)]).await
     }
@@ -213,6 +218,22 @@ both!(a_release_takes_only_the_lock_that_was_meant, room, {
     room.hold("u", "1:1", &["a"]).await;
     assert_eq!(room.release(&[("a", "u:1")]).await, 0);
     assert_eq!(room.lock("a").await.as_deref(), Some("u:2"));
+});
+
+both!(a_lock_is_handed_on_and_never_somebody_else_s, room, {
+    room.admit("u", "1:1", NOW_MS + 1).await;
+    assert_eq!(room.hold("u", "1:1", &["a"]).await, ("held".to_owned(), 1));
+    assert_eq!(room.pass_on("a", "u:2", "v").await, 0, "not the one that was meant");
+    assert_eq!(room.lock("a").await.as_deref(), Some("u:1"));
+    assert_eq!(room.pass_on("a", "u:1", "v").await, 2);
+    assert_eq!(room.lock("a").await.as_deref(), Some("v:2"));
+    let life_ms: u64 = room.command(&["PTTL", &room.key("a")]).await;
+    assert!((LIFE_MS - 5_000..=LIFE_MS).contains(&life_ms), "{life_ms}");
+    // Whoever repeats it, or is late, changes nothing.
+    assert_eq!(room.pass_on("a", "u:1", "w").await, 0);
+    assert_eq!(room.release(&[("a", "u:1")]).await, 0);
+    assert_eq!(room.pass_on("b", "u:0", "w").await, 3, "a seat without a lock is free to be handed on");
+    assert_eq!(room.lock("b").await.as_deref(), Some("w:3"));
 });
 
 both!(of_many_at_once_one_holds, room, {

@@ -71,6 +71,7 @@ fn the_guide_to_monitoring_lists_every_metric_as_the_code_has_it() {
     has_table("docs/MONITORING.md", "common metrics", &table(common::metrics::METRICS));
     has_table("docs/MONITORING.md", "redis metrics", &table(lua::METRICS));
     has_table("docs/MONITORING.md", "gateway metrics", &table(gateway::metrics::METRICS));
+    has_table("docs/MONITORING.md", "core-api metrics", &table(core_api::metrics::METRICS));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Concert {
     pub sale_opens_at: Option<DateTime<Utc>>,
     /// When its sale ends; `None`: with the day of the concert.
     pub sale_closed_at: Option<DateTime<Utc>>,
+    /// How many of its seats a user may hold and own, where it has a limit of its own.
+    pub seats_per_user: Option<u32>,
     /// All its seats.
     pub total_seats: i64,
     /// Those nobody holds or has bought.
@@ -121,6 +123,7 @@ mod tests {
             date: NaiveDate::from_ymd_opt(2030, 6, 15).unwrap(),
             sale_opens_at: None,
             sale_closed_at: None,
+            seats_per_user: None,
             total_seats: 2,
             available_seats: 1,
             unsold_seats: 2,

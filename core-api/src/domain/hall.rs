@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use common::ids::SeatId;
 
-use super::seat::{Seat, SeatNumber};
+use super::best_available::Rows;
+use super::seat::{Seat, SeatNumber, Section};
 
 /// Which seat a request means.
 #[derive(Debug, Clone)]
@@ -21,13 +22,43 @@ pub enum SeatChoice {
 pub struct Hall {
     seats: Vec<Seat>,
     by_id: HashMap<SeatId, usize>,
+    rows: Rows,
 }
 
 impl Hall {
     /// Of these seats, which are in order of section and number.
     pub fn new(seats: Vec<Seat>) -> Self {
         let by_id = seats.iter().enumerate().map(|(index, seat)| (seat.id, index)).collect();
-        Self { seats, by_id }
+        let rows = Rows::of(&seats);
+        Self { seats, by_id, rows }
+    }
+
+    /// All seats, in order of section and number.
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// Their rows.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// All seats of the rows that these seats are in.
+    pub fn rows_of(&self, seats: &[Seat]) -> Vec<SeatId> {
+        let mut places: Vec<usize> = seats
+            .iter()
+            .filter_map(|seat| self.by_id.get(&seat.id))
+            .flat_map(|place| self.rows.around(*place))
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().filter_map(|place| self.seats.get(place)).map(|seat| seat.id).collect()
+    }
+
+    /// Whether a section has a seat.
+    pub fn has_section(&self, section: &Section) -> bool {
+        let first = self.seats.partition_point(|seat| seat.section.as_str() < section.as_str());
+        self.seats.get(first).is_some_and(|seat| seat.section == section.as_str())
     }
 
     /// How many seats there are.

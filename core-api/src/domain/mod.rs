@@ -1,6 +1,7 @@
 //! What is sold, held and paid for, and what decides: no HTTP, no SQL, no Redis.
 
 pub mod account;
+pub mod best_available;
 pub mod catalogue;
 pub mod effect;
 pub mod hall;
@@ -10,7 +11,9 @@ pub mod payment_book;
 pub mod refund;
 pub mod reservation;
 pub mod seat;
+pub mod seat_log;
 pub mod text;
+pub mod waitlist;
 
 /// Something that this service depends on failed it.
 #[derive(Debug, Clone, thiserror::Error)]

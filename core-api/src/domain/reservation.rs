@@ -1,6 +1,6 @@
 //! Reservations: a seat held until a deadline, then paid for or given back.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use common::money::Money;
 use common::tokens::PassId;
@@ -61,6 +61,8 @@ pub struct Reservation {
     pub expires_at: DateTime<Utc>,
     /// When it was paid for.
     pub completed_at: Option<DateTime<Utc>>,
+    /// When its time to pay was extended, if it was.
+    pub extended_at: Option<DateTime<Utc>>,
     /// The database's time at the reading.
     pub read_at: DateTime<Utc>,
 }
@@ -89,6 +91,8 @@ pub struct Order {
     pub pass: PassId,
     /// Of which concert.
     pub concert: ConcertId,
+    /// How many seats of the concert one may have, where it has a limit of its own.
+    pub seats_per_user: Option<u32>,
     /// Which seats: at least one, none twice.
     pub seats: Vec<Seat>,
 }
@@ -122,6 +126,8 @@ pub enum ReserveRefusal {
     NotAdmitted,
     /// Somebody has one of the seats.
     SeatTaken,
+    /// No seats that were wished for are free.
+    NoSeatsTogether,
     /// The user would have more seats of the concert than one may have.
     SeatLimit,
     /// There is no such user (any more).
@@ -139,6 +145,49 @@ pub struct SeatLock {
     pub user: UserId,
     /// Which of their locks.
     pub fence: i64,
+}
+
+/// What extending a reservation's time to pay depends on, once its row is locked.
+#[derive(Debug, Clone, Copy)]
+pub struct Extendable {
+    /// How far it has come.
+    pub status: ReservationStatus,
+    /// Until when it can be paid for.
+    pub deadline: DateTime<Utc>,
+    /// Whether that was put off before.
+    pub is_extended: bool,
+}
+
+/// Why a reservation's time to pay was not extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtendRefusal {
+    /// The user has no such reservation.
+    Unknown,
+    /// Nobody's is.
+    NotOffered,
+    /// It is paid for.
+    AlreadyPaid,
+    /// It was given back, or its time to pay has passed.
+    Expired,
+    /// Its time was extended before.
+    AlreadyExtended,
+}
+
+impl Extendable {
+    /// The deadline that is `by` later, where it may be put off at `now`, the time after its row was locked: once, and
+    /// only before it has come.
+    pub fn extended(self, by: TimeDelta, now: DateTime<Utc>) -> Result<DateTime<Utc>, ExtendRefusal> {
+        match self.status {
+            ReservationStatus::Completed => return Err(ExtendRefusal::AlreadyPaid),
+            ReservationStatus::Canceled => return Err(ExtendRefusal::Expired),
+            ReservationStatus::Pending if self.deadline <= now => return Err(ExtendRefusal::Expired),
+            ReservationStatus::Pending => {}
+        }
+        if self.is_extended {
+            return Err(ExtendRefusal::AlreadyExtended);
+        }
+        self.deadline.checked_add_signed(by).ok_or(ExtendRefusal::NotOffered)
+    }
 }
 
 /// A reservation that is given back.
@@ -166,9 +215,22 @@ pub enum CancelError {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
+
+    #[test]
+    fn a_deadline_is_put_off_once_and_never_after_it() {
+        let now = DateTime::UNIX_EPOCH;
+        let by = TimeDelta::seconds(60);
+        let of = |status, seconds_left, is_extended| {
+            Extendable { status, deadline: now + TimeDelta::seconds(seconds_left), is_extended }.extended(by, now)
+        };
+        assert_eq!(of(ReservationStatus::Pending, 1, false), Ok(now + TimeDelta::seconds(61)));
+        assert_eq!(of(ReservationStatus::Pending, 1, true), Err(ExtendRefusal::AlreadyExtended));
+        assert_eq!(of(ReservationStatus::Pending, 0, false), Err(ExtendRefusal::Expired));
+        assert_eq!(of(ReservationStatus::Pending, 0, true), Err(ExtendRefusal::Expired), "the gravest reason");
+        assert_eq!(of(ReservationStatus::Canceled, 1, false), Err(ExtendRefusal::Expired));
+        assert_eq!(of(ReservationStatus::Completed, 1, false), Err(ExtendRefusal::AlreadyPaid));
+    }
 
     #[test]
     fn time_left_is_rounded_up_and_never_negative() {

@@ -13,6 +13,13 @@ pub type Section = Text<1, 20>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct SeatNumber(u8);
 
+impl SeatNumber {
+    /// The number.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
 impl TryFrom<i64> for SeatNumber {
     type Error = &'static str;
 

@@ -36,11 +36,13 @@ pub(super) struct ConcertView {
     held_seats: i64,
     #[serde(serialize_with = "serialize_rfc3339_opt")]
     sale_opens_at: Option<DateTime<Utc>>,
+    seats_per_user: u32,
     status: SaleStatus,
 }
 
 impl ConcertView {
-    fn at(concert: &Concert, now: DateTime<Utc>) -> Self {
+    /// As it is at `now`, where a user may have `seats_per_user` unless the concert says otherwise.
+    fn at(concert: &Concert, now: DateTime<Utc>, seats_per_user: u32) -> Self {
         Self {
             id: concert.id,
             name: concert.name.clone(),
@@ -50,6 +52,7 @@ impl ConcertView {
             available_seats: concert.available_seats,
             held_seats: concert.unsold_seats - concert.available_seats,
             sale_opens_at: concert.sale_opens_at,
+            seats_per_user: concert.seats_per_user.unwrap_or(seats_per_user),
             status: concert.status(now),
         }
     }
@@ -84,7 +87,9 @@ pub(super) async fn list(
     let now = snapshot.now();
     let total_items = snapshot.matching(filter).count();
     let skipped = usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit);
-    let data = snapshot.matching(filter).skip(skipped).take(limit).map(|concert| ConcertView::at(concert, now));
+    let limit_per_user = state.reserving.rules().seats_per_user;
+    let view = |concert| ConcertView::at(concert, now, limit_per_user);
+    let data = snapshot.matching(filter).skip(skipped).take(limit).map(view);
     let pagination = Pagination { current_page: page, total_pages: total_items.div_ceil(limit), total_items };
     Ok(Json(ConcertPage { data: data.collect(), pagination }))
 }
@@ -96,7 +101,7 @@ pub(super) async fn one(
 ) -> Result<Json<ConcertView>, Problem> {
     let snapshot = state.catalogue.concerts().await?;
     let concert = snapshot.concert(id).ok_or(ErrorCode::NotFound)?;
-    Ok(Json(ConcertView::at(concert, snapshot.now())))
+    Ok(Json(ConcertView::at(concert, snapshot.now(), state.reserving.rules().seats_per_user)))
 }
 
 fn page(asked: Option<u32>) -> Result<u32, Problem> {

@@ -8,7 +8,8 @@ use crate::domain::effect::EffectError;
 use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
 use crate::domain::refund::RefundRefusal;
-use crate::domain::reservation::{CancelError, ReserveRefusal};
+use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
+use crate::domain::waitlist::JoinRefusal;
 use crate::service::HashError;
 
 impl From<Fault> for Problem {
@@ -36,6 +37,7 @@ impl From<ReserveRefusal> for Problem {
         Self::new(match refusal {
             ReserveRefusal::NotAdmitted => ErrorCode::NotAdmitted,
             ReserveRefusal::SeatTaken => ErrorCode::SeatTaken,
+            ReserveRefusal::NoSeatsTogether => ErrorCode::NoSeatsTogether,
             ReserveRefusal::SeatLimit => ErrorCode::SeatLimit,
             ReserveRefusal::UnknownUser => ErrorCode::InvalidSession,
         })
@@ -71,6 +73,27 @@ impl From<CancelError> for Problem {
             CancelError::Refused(refusal) => refusal.into(),
             CancelError::Fault(fault) => fault.into(),
         }
+    }
+}
+
+impl From<JoinRefusal> for Problem {
+    fn from(refusal: JoinRefusal) -> Self {
+        Self::new(match refusal {
+            JoinRefusal::Full => ErrorCode::WaitlistFull,
+            JoinRefusal::UnknownUser => ErrorCode::InvalidSession,
+        })
+    }
+}
+
+impl From<ExtendRefusal> for Problem {
+    fn from(refusal: ExtendRefusal) -> Self {
+        Self::new(match refusal {
+            ExtendRefusal::Unknown => ErrorCode::NotFound,
+            ExtendRefusal::NotOffered => ErrorCode::NotExtendable,
+            ExtendRefusal::AlreadyPaid => ErrorCode::AlreadyPaid,
+            ExtendRefusal::Expired => ErrorCode::ReservationExpired,
+            ExtendRefusal::AlreadyExtended => ErrorCode::AlreadyExtended,
+        })
     }
 }
 

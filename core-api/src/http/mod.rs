@@ -11,7 +11,9 @@ mod payment_records;
 mod payments;
 mod queue_pass;
 mod reservations;
+mod seat_events;
 mod seats;
+mod waitlist;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -44,10 +46,15 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/concerts", get(concerts::list)),
         endpoint(read.clone(), "/concerts/{concertId}", get(concerts::one)),
         endpoint(read.clone(), "/concerts/{concertId}/seats", get(seats::list)),
+        endpoint(read.clone(), "/concerts/{concertId}/seats/events", get(seat_events::events)),
+        endpoint(write.clone(), "/concerts/{concertId}/waitlist", post(waitlist::join)),
+        endpoint(read.clone(), "/concerts/{concertId}/waitlist", get(waitlist::standing)),
+        endpoint(remove.clone(), "/concerts/{concertId}/waitlist", delete(waitlist::leave)),
         endpoint(write.clone(), "/reservation", post(reservations::reserve)),
         endpoint(read.clone(), "/reservation", get(reservations::list)),
         endpoint(read.clone(), "/reservation/{reservationId}", get(reservations::one)),
         endpoint(remove, "/reservation/{reservationId}", delete(reservations::cancel)),
+        endpoint(write.clone(), "/reservation/{reservationId}/extend", post(reservations::extend)),
         endpoint(read.clone(), "/balance", get(balance::balance)),
         endpoint(write.clone(), "/balance", post(balance::charge)),
         endpoint(read.clone(), "/balance/entries", get(balance::entries)),

@@ -17,8 +17,10 @@ use super::errors::invalid;
 use super::idempotency::Once;
 use super::payments::all_distinct;
 use super::queue_pass::Admitted;
+use crate::domain::Fault;
+use crate::domain::best_available::Wish;
 use crate::domain::catalogue::SaleStatus;
-use crate::domain::effect::{Answer, Record};
+use crate::domain::effect::{Answer, Done, Record};
 use crate::domain::hall::SeatChoice;
 use crate::domain::reservation::{Held, HeldSeat, Order, Reservation, seconds_between};
 use crate::domain::seat::{Seat, SeatNumber, Section};
@@ -37,27 +39,44 @@ struct ReservationRequest {
     seat_ids: Option<Vec<SeatId>>,
     seat_number: Option<SeatNumber>,
     section: Option<Section>,
+    quantity: Option<usize>,
+    max_price: Option<Money>,
+    adjacent: Option<bool>,
+}
+
+/// Which seats somebody asks for.
+enum Wanted {
+    /// This one.
+    One(SeatChoice),
+    /// These, all or none.
+    All(Vec<SeatChoice>),
+    /// The best that fit.
+    Best(Wish),
 }
 
 impl ReservationRequest {
-    /// Which seats, and whether they were named as a list.
-    fn seats(&self) -> Result<(Vec<SeatChoice>, bool), Problem> {
-        match (self.seat_id, &self.seat_ids, self.seat_number) {
-            (Some(id), None, None) => Ok((vec![SeatChoice::Id(id)], false)),
-            (None, None, Some(number)) => {
+    fn wanted(self) -> Result<Wanted, Problem> {
+        match (self.seat_id, self.seat_ids, self.seat_number, self.quantity) {
+            (Some(id), None, None, None) => Ok(Wanted::One(SeatChoice::Id(id))),
+            (None, None, Some(number), None) => {
                 let section = self.section.as_ref().map_or(DEFAULT_SECTION, Section::as_str);
-                Ok((vec![SeatChoice::Number(section.to_owned(), number)], false))
+                Ok(Wanted::One(SeatChoice::Number(section.to_owned(), number)))
             }
-            (None, Some(ids), None) if all_distinct(ids) && (1..=MAX_SEATS).contains(&ids.len()) => {
-                Ok((ids.iter().copied().map(SeatChoice::Id).collect(), true))
+            (None, Some(ids), None, None) if all_distinct(&ids) && (1..=MAX_SEATS).contains(&ids.len()) => {
+                Ok(Wanted::All(ids.into_iter().map(SeatChoice::Id).collect()))
             }
-            (None, Some(_), None) => Err(invalid(
+            (None, Some(_), None, None) => Err(invalid(
                 "seatIds에는 서로 다른 좌석 1~20개가 있어야 합니다.",
                 "seatIds holds 1 to 20 different seats.",
             )),
+            (None, None, None, Some(quantity)) if (1..=MAX_SEATS).contains(&quantity) => {
+                let adjacent = self.adjacent.unwrap_or(true);
+                Ok(Wanted::Best(Wish { quantity, section: self.section, max_price: self.max_price, adjacent }))
+            }
+            (None, None, None, Some(_)) => Err(invalid("quantity는 1~20이어야 합니다.", "quantity is 1 to 20.")),
             _ => Err(invalid(
-                "seatId, seatNumber, seatIds 중 하나만 보내 주세요.",
-                "Send exactly one of seatId, seatNumber and seatIds.",
+                "seatId, seatNumber, seatIds, quantity 중 하나만 보내 주세요.",
+                "Send exactly one of seatId, seatNumber, seatIds and quantity.",
             )),
         }
     }
@@ -134,20 +153,38 @@ pub(super) async fn reserve(
     let language = once.language;
     once.run(&state, pass.user, body, move |state, claim, body| async move {
         let request: ReservationRequest = body.read()?;
-        let (choices, several) = request.seats()?;
-        if pass.concert != request.concert_id {
+        let concert = request.concert_id;
+        let wanted = request.wanted()?;
+        if pass.concert != concert {
             return Err(ErrorCode::NotAdmitted.into());
         }
-        let order = order(&state, &pass, &choices).await?;
+        let several = !matches!(wanted, Wanted::One(_));
         let record = Record::new(claim, move |held| created(held, language, several));
-        let done = state.reserving.hold(order, record).await?;
+        let done = hold(&state, &pass, wanted, &record).await?;
         state.catalogue.seats_changed(pass.concert).await;
         Ok(done.answer)
     })
     .await
 }
 
-/// What is asked for, if there is such a concert with such seats, and it is on sale.
+/// Holds what is asked for, if there is such a concert with such seats, and it is on sale.
+async fn hold(state: &AppState, pass: &Pass, wanted: Wanted, record: &Record<Held>) -> Result<Done<Held>, Problem> {
+    match wanted {
+        Wanted::One(choice) => Ok(state.reserving.hold(order(state, pass, &[choice]).await?, record).await?),
+        Wanted::All(choices) => Ok(state.reserving.hold(order(state, pass, &choices).await?, record).await?),
+        Wanted::Best(wish) => {
+            let order = order(state, pass, &[]).await?;
+            if let Some(section) = &wish.section
+                && !state.catalogue.hall(order.concert).await?.has_section(section)
+            {
+                return Err(ErrorCode::NotFound.into());
+            }
+            Ok(state.best_available.hold(order, &wish, record).await?)
+        }
+    }
+}
+
+/// An order of these seats.
 async fn order(state: &AppState, pass: &Pass, choices: &[SeatChoice]) -> Result<Order, Problem> {
     let snapshot = state.catalogue.concerts().await?;
     let concert = snapshot.concert(pass.concert).ok_or(ErrorCode::NotFound)?;
@@ -158,9 +195,13 @@ async fn order(state: &AppState, pass: &Pass, choices: &[SeatChoice]) -> Result<
         SaleStatus::Scheduled => Err(ErrorCode::NotOnSale.into()),
         SaleStatus::Closed => Err(ErrorCode::SalesClosed.into()),
         // Which seats are left is not for a count to say.
-        SaleStatus::OnSale | SaleStatus::SoldOut => {
-            Ok(Order { user: pass.user, pass: pass.id, concert: concert.id, seats })
-        }
+        SaleStatus::OnSale | SaleStatus::SoldOut => Ok(Order {
+            user: pass.user,
+            pass: pass.id,
+            concert: concert.id,
+            seats_per_user: concert.seats_per_user,
+            seats,
+        }),
     }
 }
 
@@ -179,6 +220,8 @@ struct ReservationView {
     expires_in_seconds: u64,
     #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
     completed_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
+    extended_at: Option<DateTime<Utc>>,
 }
 
 impl From<Reservation> for ReservationView {
@@ -198,6 +241,7 @@ impl From<Reservation> for ReservationView {
             reserved_at: reservation.reserved_at,
             expires_at: reservation.expires_at,
             completed_at: reservation.completed_at,
+            extended_at: reservation.extended_at,
         }
     }
 }
@@ -245,13 +289,28 @@ pub(super) async fn cancel(
     let owned = state.clone();
     let canceled = state.lifecycle.to_the_end(async move {
         let _held = held;
-        let canceled = owned.db.cancel(signed_in.user, id, owned.refund_until).await?;
-        if let Some(lock) = canceled.lock {
-            owned.catalogue.seats_changed(lock.concert).await;
-            owned.reserving.release(&[lock]).await;
-        }
+        let canceled = owned.returns.cancel(signed_in.user, id, owned.refund_until).await?;
         Ok::<_, Problem>(canceled.refunded)
     });
     let refunded = canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;
     Ok(Json(CanceledView { reservation_id: id, status: "canceled", refunded }).into_response())
+}
+
+/// `POST /reservation/{reservationId}/extend`: puts off the end of the time to pay, once. Needs no pass: a live hold is
+/// enough.
+pub(super) async fn extend(
+    State(state): State<AppState>,
+    signed_in: SignedIn,
+    PathId(id): PathId<ReservationId>,
+    slot: Option<Extension<Slot>>,
+) -> Result<Response, Problem> {
+    let held = (slot, state.turns.take(signed_in.user).await?);
+    let owned = state.clone();
+    let extended = state.lifecycle.to_the_end(async move {
+        let _held = held;
+        owned.reserving.extend(signed_in.user, id).await
+    });
+    extended.await.unwrap_or_else(|| Err(Fault::Internal("extending panicked".to_owned()).into()))?;
+    let reservation = state.db.reservation(signed_in.user, id).await?.ok_or(ErrorCode::NotFound)?;
+    Ok(Json(ReservationView::from(reservation)).into_response())
 }

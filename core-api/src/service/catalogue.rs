@@ -24,8 +24,8 @@ use crate::store::postgres::Db;
 
 /// How old the counts of a list of concerts may be.
 const SNAPSHOT_LIFE: Duration = Duration::from_secs(1);
-/// How old a hall may be: how late it is noticed that a seat was sold, or added.
-const HALL_LIFE: Duration = Duration::from_secs(2);
+/// How long a hall is used, which may come from a list: how late it is noticed that a seat was sold, or can be had again.
+const HALL_LIFE: Duration = Duration::from_millis(500);
 /// How old a list of seats may be.
 const SEAT_LIST_LIFE: Duration = Duration::from_millis(300);
 /// How many halls and lists are kept at once.
@@ -66,15 +66,27 @@ impl Catalogue {
 
     /// The seats of a concert, to look them up. The concert must be known, lest strangers fill the cache.
     pub async fn hall(&self, concert: ConcertId) -> Result<Arc<Hall>, Fault> {
-        let read = async { Ok(Arc::new(Hall::new(self.db.seats(concert).await?))) };
+        let read = async {
+            let change = self.change_of(concert);
+            match self.lists.get(&(concert, change)).await {
+                Some(list) => Ok(Arc::clone(list.hall())),
+                None => Ok(Arc::new(Hall::new(self.db.seats(concert).await?))),
+            }
+        };
         self.halls.try_get_with(concert, read).await.map_err(|fault: Arc<Fault>| Fault::clone(&fault))
     }
 
     /// The seats of a concert, to send them. The concert must be known.
     pub async fn seat_list(&self, concert: ConcertId) -> Result<Arc<SeatList>, Fault> {
-        let change = self.changes().get(&concert).copied().unwrap_or(0);
-        let read = async { self.db.seats(concert).await.map(|seats| Arc::new(SeatList::new(&seats))) };
+        let change = self.change_of(concert);
+        let read = async { self.db.seats(concert).await.map(|seats| Arc::new(SeatList::new(seats))) };
         self.lists.try_get_with((concert, change), read).await.map_err(|fault| Fault::clone(&fault))
+    }
+
+    /// The seats of a concert as they were [`SEAT_LIST_LIFE`] ago at most, to choose among them. The concert must be
+    /// known.
+    pub async fn latest_hall(&self, concert: ConcertId) -> Result<Arc<Hall>, Fault> {
+        Ok(Arc::clone(self.seat_list(concert).await?.hall()))
     }
 
     /// Notes that this process has changed seats of a concert.
@@ -84,26 +96,41 @@ impl Catalogue {
         }
     }
 
+    fn change_of(&self, concert: ConcertId) -> u64 {
+        self.changes().get(&concert).copied().unwrap_or(0)
+    }
+
     fn changes(&self) -> std::sync::MutexGuard<'_, HashMap<ConcertId, u64>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A list of seats as it is sent, plain and compressed, and the names of both forms.
+/// A list of seats as it is looked up and as it is sent, plain and compressed, and the names of both forms.
 #[derive(Debug)]
 pub struct SeatList {
+    hall: Arc<Hall>,
     json: Bytes,
     gzip: OnceCell<Bytes>,
     hash: String,
 }
 
 impl SeatList {
-    fn new(seats: &[Seat]) -> Self {
+    fn new(seats: Vec<Seat>) -> Self {
         // Plain structs with string keys always serialise.
-        let json = serde_json::to_vec(seats).unwrap_or_default();
+        let json = serde_json::to_vec(&seats).unwrap_or_default();
         let digest = Sha256::digest(&json);
         let hash = digest.iter().take(8).fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
-        Self { json: json.into(), gzip: OnceCell::new(), hash }
+        Self { hall: Arc::new(Hall::new(seats)), json: json.into(), gzip: OnceCell::new(), hash }
+    }
+
+    /// What the list is of.
+    pub fn hall(&self) -> &Arc<Hall> {
+        &self.hall
+    }
+
+    /// A name for what the list says, the same in every process: its entity tag without the quotes.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// The list as JSON.

@@ -1,14 +1,18 @@
 //! Holding seats: the lock in Redis first, so that losing is cheap; then the reservation in `PostgreSQL`, which decides.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use common::ids::{ConcertId, ReservationId, UserId};
+use ::metrics::histogram;
+use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 
+use super::SpokenFor;
 use crate::domain::Fault;
 use crate::domain::effect::{Done, EffectError, Record};
-use crate::domain::reservation::{Held, Order, ReserveRefusal, SeatLock};
+use crate::domain::reservation::{ExtendRefusal, Held, Order, ReserveRefusal, SeatLock};
 use crate::domain::seat::SeatStatus;
-use crate::store::postgres::{Db, HoldRules, NewHold};
+use crate::metrics::TIME_TO_RESALE;
+use crate::store::postgres::{Db, Extended, HoldRules, NewHold};
 use crate::store::redis::{HoldOutcome, Holds};
 
 /// How many locks are remembered that could not be released. More are left to run out.
@@ -16,28 +20,39 @@ const MAX_LEFT_OVER: usize = 10_000;
 /// How many of them one call to Redis releases.
 const RELEASE_BATCH: usize = 500;
 
+/// A lock that nobody needs any more, and since when, where its reservation ended by its deadline.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    lock: SeatLock,
+    due: Option<Instant>,
+}
+
 /// Holds and releases seats.
 #[derive(Debug, Clone)]
 pub struct Reserving {
     db: Db,
     holds: Holds,
     rules: HoldRules,
+    spoken_for: SpokenFor,
     /// Locks that could not be released when they should have been.
-    left_over: Arc<Mutex<Vec<SeatLock>>>,
+    left_over: Arc<Mutex<Vec<Ended>>>,
 }
 
 impl Reserving {
+    /// By what rules.
+    pub fn rules(&self) -> HoldRules {
+        self.rules
+    }
+
     /// Over these stores, by these rules.
     pub fn new(db: Db, holds: Holds, rules: HoldRules) -> Self {
-        Self { db, holds, rules, left_over: Arc::default() }
+        Self { db, holds, rules, spoken_for: SpokenFor::default(), left_over: Arc::default() }
     }
 
     /// Holds the seats of an order, all or none. Must run to its end once begun: whoever stops half-way leaves seats
     /// locked that nobody has.
-    pub async fn hold(&self, order: Order, record: Record<Held>) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
-        if order.seats.len() > usize::try_from(self.rules.seats_per_user).unwrap_or(usize::MAX) {
-            return Err(EffectError::Refused(ReserveRefusal::SeatLimit));
-        }
+    pub async fn hold(&self, order: Order, record: &Record<Held>) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
+        self.check_size(&order, order.seats.len())?;
         // Sold seats keep no lock: without this look each try for one would end in PostgreSQL.
         if order.seats.iter().any(|seat| seat.status == SeatStatus::Sold) {
             return Err(EffectError::Refused(ReserveRefusal::SeatTaken));
@@ -49,12 +64,12 @@ impl Reserving {
         };
         let ids = order.seats.iter().map(|_| ReservationId::generate()).collect();
         let hold = NewHold { order, ids, fence };
-        match self.db.hold(&hold, self.rules, &record).await {
+        match self.db.hold(&hold, self.rules, record).await {
             Ok(done) => {
                 self.keep(&hold).await;
                 Ok(done)
             }
-            Err(EffectError::Unsettled(fault)) => self.settle(&hold, &record, fault).await,
+            Err(EffectError::Unsettled(fault)) => self.settle(&hold, record, fault).await,
             Err(nothing_changed) => {
                 self.release(&locks(&hold)).await;
                 Err(nothing_changed)
@@ -62,12 +77,41 @@ impl Reserving {
         }
     }
 
+    /// That nobody could have so many seats of the order's concert is said without asking anybody.
+    pub(super) fn check_size(&self, order: &Order, seats: usize) -> Result<(), EffectError<ReserveRefusal>> {
+        let most = order.seats_per_user.unwrap_or(self.rules.seats_per_user);
+        let is_within = seats <= usize::try_from(most).unwrap_or(usize::MAX);
+        is_within.then_some(()).ok_or(EffectError::Refused(ReserveRefusal::SeatLimit))
+    }
+
+    /// Which of these seats are locked now.
+    pub(super) async fn locked(&self, concert: ConcertId, seats: &[SeatId]) -> Result<Vec<SeatId>, Fault> {
+        self.holds.locked(concert, seats).await
+    }
+
+    /// Which seats this process knows to be about to be somebody's.
+    pub(super) fn spoken_for(&self) -> &SpokenFor {
+        &self.spoken_for
+    }
+
     /// The reservations are written: their locks may live as long as they. Where Redis is away now, whoever tries these
     /// seats next is told by `PostgreSQL`.
     async fn keep(&self, hold: &NewHold) {
-        if let Err(fault) = self.holds.keep(hold.order.concert, hold.order.user, &locks(hold)).await {
+        let payable_for = Duration::from_secs(self.rules.hold_seconds.into());
+        if let Err(fault) = self.holds.keep(hold.order.concert, hold.order.user, &locks(hold), payable_for).await {
             tracing::warn!(%fault, "seat locks could not be kept; PostgreSQL tells who tries their seats");
         }
+    }
+
+    /// Extends the time to pay of a reservation, and with it its lock's life and its owner's admission. Must run to its end
+    /// once begun.
+    pub async fn extend(&self, user: UserId, id: ReservationId) -> Result<Extended, EffectError<ExtendRefusal>> {
+        let extended = self.db.extend(user, id, self.rules).await?;
+        let payable_for = (extended.deadline - extended.now).to_std().unwrap_or_default();
+        if let Err(fault) = self.holds.keep(extended.lock.concert, user, &[extended.lock], payable_for).await {
+            tracing::warn!(%fault, "a seat lock was not extended; once it has ended PostgreSQL tells who tries its seat");
+        }
+        Ok(extended)
     }
 
     /// The reservations may be there or not. Only what is known not to be is unlocked; what can't be known is left to
@@ -112,31 +156,58 @@ impl Reserving {
     /// Releases locks that nobody needs any more. Where Redis is away they are kept for
     /// [`release_left_over`](Self::release_left_over); at the latest they run out by themselves.
     pub async fn release(&self, locks: &[SeatLock]) {
-        if locks.is_empty() {
+        let ended: Vec<Ended> = locks.iter().map(|lock| Ended { lock: *lock, due: None }).collect();
+        self.release_ended(&ended).await;
+    }
+
+    /// The same; those whose reservations ended by their deadline come with how long ago that was.
+    pub(super) async fn release_ended_late(&self, locks: &[(SeatLock, Option<Duration>)]) {
+        let now = Instant::now();
+        let ended = |(lock, late): &(SeatLock, Option<Duration>)| Ended {
+            lock: *lock,
+            due: late.and_then(|late| now.checked_sub(late)),
+        };
+        self.release_ended(&locks.iter().map(ended).collect::<Vec<_>>()).await;
+    }
+
+    async fn release_ended(&self, ended: &[Ended]) {
+        if ended.is_empty() {
             return;
         }
-        if let Err(fault) = self.holds.release(locks).await {
+        let locks: Vec<SeatLock> = ended.iter().map(|ended| ended.lock).collect();
+        self.spoken_for.forget(locks.iter().map(|lock| lock.seat));
+        if let Err(fault) = self.holds.release(&locks).await {
             tracing::warn!(%fault, locks = locks.len(), "seat locks could not be released yet");
             let mut left_over = self.left_over();
             let room = MAX_LEFT_OVER.saturating_sub(left_over.len());
-            left_over.extend(locks.iter().take(room));
+            left_over.extend(ended.iter().take(room));
+        } else {
+            note_resale(ended);
         }
     }
 
     /// Tries again what could not be released before, a part of it at a time.
     pub async fn release_left_over(&self) -> Result<(), Fault> {
-        let part: Vec<SeatLock> = self.left_over().iter().take(RELEASE_BATCH).copied().collect();
+        let part: Vec<Ended> = self.left_over().iter().take(RELEASE_BATCH).copied().collect();
         if !part.is_empty() {
-            self.holds.release(&part).await?;
+            let locks: Vec<SeatLock> = part.iter().map(|ended| ended.lock).collect();
+            self.holds.release(&locks).await?;
             // Others only add at the end.
             self.left_over().drain(..part.len());
+            note_resale(&part);
         }
         Ok(())
     }
 
-    fn left_over(&self) -> MutexGuard<'_, Vec<SeatLock>> {
+    fn left_over(&self) -> MutexGuard<'_, Vec<Ended>> {
         self.left_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// These seats can be sold again, as from now.
+fn note_resale(ended: &[Ended]) {
+    let since = histogram!(TIME_TO_RESALE.name);
+    ended.iter().filter_map(|ended| ended.due).for_each(|due| since.record(due.elapsed()));
 }
 
 fn locks(hold: &NewHold) -> Vec<SeatLock> {

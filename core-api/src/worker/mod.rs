@@ -1,8 +1,11 @@
-//! What runs beside the requests: ending what nobody paid for, forgetting old idempotency keys.
+//! What runs beside the requests: ending what nobody paid for, forgetting old idempotency keys,
+//! watching seats.
 
 mod key_purge;
 mod repeat;
+mod seat_watch;
 mod sweeper;
 
 pub(crate) use key_purge::purge_keys;
+pub(crate) use seat_watch::watch_seats;
 pub(crate) use sweeper::{release_left_over, sweep};

@@ -1,28 +1,23 @@
 //! The sweeper: ends reservations that were not paid for in time. It runs in every process.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::repeat::repeat;
-use crate::service::{Catalogue, Reserving};
+use crate::service::{Reserving, Returns};
 use crate::store::postgres::Db;
 
 /// How long after a deadline, at most, a sweep begins.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
 /// How many reservations one sweep ends.
 const BATCH: usize = 500;
 
 /// Sweeps until the process stops.
-pub(crate) async fn sweep(db: Db, reserving: Reserving, catalogue: Catalogue, stopping: CancellationToken) {
+pub(crate) async fn sweep(db: Db, returns: Returns, stopping: CancellationToken) {
     repeat("sweeper", PAUSE, stopping, || async {
         let swept = db.sweep(i64::try_from(BATCH).unwrap_or(i64::MAX)).await?;
-        reserving.release(&swept.locks).await;
-        let concerts: HashSet<_> = swept.locks.iter().map(|lock| lock.concert).collect();
-        for concert in concerts {
-            catalogue.seats_changed(concert).await;
-        }
+        returns.swept(&swept).await;
         if swept.reservations > 0 {
             tracing::info!(reservations = swept.reservations, "ended what was not paid for in time");
         }

@@ -200,6 +200,7 @@ async fn sessions_that_are_none() {
         (Method::GET, "/reservation"),
         (Method::GET, "/reservation/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20"),
         (Method::DELETE, "/reservation/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20"),
+        (Method::POST, "/reservation/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20/extend"),
         (Method::GET, "/balance"),
         (Method::POST, "/balance"),
         (Method::GET, "/balance/entries"),
@@ -236,7 +237,7 @@ async fn paths_and_methods_that_are_none() {
             None => paths.push((path, vec![endpoint.method.as_str().to_owned().leak()])),
         }
     }
-    assert_eq!(paths.len(), 15);
+    assert_eq!(paths.len(), 18);
     for (path, methods) in paths {
         let concrete = path.replace("{concertId}", UUID).replace("{reservationId}", UUID).replace("{paymentId}", UUID);
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {

@@ -162,6 +162,45 @@ async fn counts_follow_within_a_second_or_so() {
 }
 
 #[tokio::test]
+async fn a_seat_is_counted_as_what_it_is_from_its_hold_to_its_sale_or_release() {
+    let world = world().await;
+    let concert = world.concert(3, "10").await;
+    let person = world.user("100").await;
+    let path = format!("/concerts/{}", concert.id);
+    let counts = async |available: u64, held: u64| {
+        eventually("the counts", async || {
+            let concert = world.get(&path).send().await.json;
+            let seen = (concert["availableSeats"].as_u64(), concert["heldSeats"].as_u64());
+            (concert["totalSeats"] == 3 && seen == (Some(available), Some(held))).then_some(())
+        })
+        .await;
+    };
+    let (paid, given_back) = (world.hold(&person, &concert, 0).await, world.hold(&person, &concert, 1).await);
+    world.hold(&person, &concert, 2).await;
+    counts(0, 3).await;
+    // Nothing is free, so it is not among those available; but it is on sale, for seats can come free.
+    let id = concert.id.to_string();
+    let listed = async |query: &str| {
+        let list = world.get(&format!("/concerts{query}")).send().await.json;
+        list["data"].as_array().unwrap().iter().any(|listed| listed["id"] == id)
+    };
+    assert!(listed("").await && !listed("?available=true").await);
+    assert_eq!(world.get(&path).send().await.json["status"], "on_sale");
+    assert_eq!(world.post("/payment", &json!({ "reservationId": paid })).by(&person).send().await.status, 200);
+    counts(0, 2).await;
+    assert_eq!(world.delete(&format!("/reservation/{given_back}")).by(&person).send().await.status, 200);
+    counts(1, 1).await;
+    assert!(listed("?available=true").await);
+    // The day of the concert is within both ends.
+    let day = world.get(&path).send().await.json["date"].as_str().unwrap().to_owned();
+    let next = day.parse::<chrono::NaiveDate>().unwrap().succ_opt().unwrap();
+    assert!(listed(&format!("?from={day}&to={day}")).await);
+    assert!(!listed(&format!("?from={next}")).await);
+    assert!(listed(&format!("?to={next}")).await);
+    assert_eq!(world.get(&format!("/concerts?from={next}&to={day}")).send().await.json["data"], json!([]));
+}
+
+#[tokio::test]
 async fn health_is_ok_while_everything_works() {
     let world = world().await;
     for path in ["/health", "/health/live", "/health/ready"] {

@@ -4,9 +4,11 @@
 mod accounts;
 mod audit;
 mod bad_input;
+mod best_available;
 mod catalogue;
 mod client;
 mod demo;
+mod extending;
 mod faults;
 mod idempotency;
 mod login_limit;
@@ -18,4 +20,6 @@ mod refunds;
 mod releases;
 mod reservations;
 mod schema;
+mod seat_events;
 mod support;
+mod waitlist;

@@ -4,6 +4,7 @@ use chrono::{TimeDelta, Utc};
 use common::clock::Clock as _;
 use common::tokens::PassId;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use crate::support::{Options, World, eventually, ticket, world, world_with};
 
@@ -158,6 +159,51 @@ async fn losing_touches_no_postgres() {
     transaction.rollback().await.unwrap();
 }
 
+/// How many transactions a database has seen, as another database of its server tells.
+async fn transactions(world: &World) -> i64 {
+    let (server, name) = world.database_url.rsplit_once('/').unwrap();
+    let mut connection = sqlx::PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    let count = sqlx::query_scalar("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1")
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    count
+}
+
+#[tokio::test]
+async fn a_thousand_who_lose_cost_postgres_no_transaction_of_their_own() {
+    // One connection, which the sweeper keeps busy, so that what it did is soon in the statistics.
+    let world = world_with(Options { settings: vec![("DATABASE_MAX_CONNECTIONS", "1")], ..Options::default() }).await;
+    let concert = world.concert(2, "10").await;
+    let (winner, loser) = (world.user("0").await, world.user("0").await);
+    world.hold(&winner, &concert, 0).await;
+    let pass = world.admit(&loser, &concert).await;
+    let body = json!({ "concertId": concert.id, "seatNumber": 1 });
+    let counted = async || {
+        // Statistics come in about once a second: the second that comes from now on was made from now on.
+        let mut last = transactions(&world).await;
+        for _ in 0..2 {
+            last = eventually("statistics", async || Some(transactions(&world).await).filter(|count| *count != last))
+                .await;
+        }
+        last
+    };
+    let before = counted().await;
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        let attempts = (0..50).map(|_| world.post("/reservation", &body).by(&loser).pass(&pass).send());
+        for answer in futures_util::future::join_all(attempts).await {
+            answer.assert_problem(409, "seat_taken");
+        }
+    }
+    let cost = counted().await - before;
+    // Sweeps, and what is read for everybody: so many a second however many ask.
+    let of_everybody = 15 * (i64::try_from(started.elapsed().as_secs()).unwrap() + 2);
+    assert!(cost <= of_everybody && of_everybody < 500, "{cost} transactions, {of_everybody} of them for everybody");
+}
+
 #[tokio::test]
 async fn nobody_gets_more_seats_of_a_concert_than_the_limit_even_at_once() {
     let world = world().await;
@@ -243,6 +289,10 @@ async fn what_does_not_exist_or_is_not_on_sale_is_not_held() {
         (&unknown, json!({ "seatNumber": 1 }), 404, "not_found"),
         (&later, json!({ "seatNumber": 1 }), 409, "not_on_sale"),
         (&over, json!({ "seatNumber": 1 }), 409, "sales_closed"),
+        (&later, json!({ "quantity": 1 }), 409, "not_on_sale"),
+        (&over, json!({ "quantity": 1 }), 409, "sales_closed"),
+        (&unknown, json!({ "quantity": 1 }), 404, "not_found"),
+        (&sold, json!({ "quantity": 1 }), 409, "no_seats_together"),
         (&yesterday, json!({ "seatNumber": 1 }), 409, "sales_closed"),
         (&sold, json!({ "seatNumber": 1 }), 409, "seat_taken"),
     ] {

@@ -55,6 +55,7 @@ const ORIGINAL: &[(&str, &str, &str, &str, &str)] = &[
 const NULLABLE: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
+    "concerts.seats_per_user",
     "payments.refunded_at",
     "queue.admission",
     "queue.admitted_at",
@@ -63,6 +64,7 @@ const NULLABLE: &[&str] = &[
     "queue.token",
     "queue.wait_time",
     "reservations.completed_at",
+    "reservations.extended_at",
     "reservations.hold_fence",
 ];
 
@@ -70,6 +72,7 @@ const NULLABLE: &[&str] = &[
 const ADDED: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
+    "concerts.seats_per_user",
     "payments.refunded_at",
     "queue.admission",
     "queue.admitted_at",
@@ -79,6 +82,7 @@ const ADDED: &[&str] = &[
     "queue.recorded_seq",
     "queue.session_ends_at",
     "queue.status",
+    "reservations.extended_at",
     "reservations.hold_fence",
     "seats.price",
     "seats.section",

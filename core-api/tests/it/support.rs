@@ -21,7 +21,7 @@ use sqlx::{PgPool, Row as _};
 use stack::postgres::{Database, PostgresServer};
 use uuid::Uuid;
 
-use crate::client::Request;
+use crate::client::{Answer, Request};
 
 const SESSION_SECRET: &str = "a-session-secret-for-tests-of-core-api";
 /// How long anything asynchronous may take in a test.
@@ -140,6 +140,16 @@ impl World {
         self.lifecycles.lock().unwrap().push(lifecycle);
         tokio::spawn(app.serve(listener));
         (address, logins)
+    }
+
+    /// Asks every core-api to stop.
+    pub(crate) fn stop(&self) {
+        self.lifecycles.lock().unwrap().iter().for_each(Lifecycle::stop);
+    }
+
+    /// What another instance answers everybody.
+    pub(crate) async fn get_from(&self, address: SocketAddr, path: &str) -> Answer {
+        Request::new(self.client.get(format!("http://{address}{path}"))).send().await
     }
 
     /// A request to be filled in.

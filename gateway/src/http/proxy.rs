@@ -22,6 +22,7 @@ use tower_http::timeout::{TimeoutBody, TimeoutError};
 use super::client_address::{REAL_IP_HEADER, client_address};
 use super::state::AppState;
 use crate::metrics::{PROXIED, PROXY_DURATION};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The most that a body may have on its way through.
 const MAX_BODY: usize = 1024 * 1024;
@@ -67,6 +68,8 @@ pub(super) async fn proxy(
         return Ok((allowed, Problem::new(ErrorCode::MethodNotAllowed)).into_response());
     }
     let _slot = state.proxied.enter()?;
+    // A stream outlives its request: it is counted with our own for as long as it is open.
+    let stream = is_stream(request.uri().path()).then(|| state.streams.enter()).transpose()?;
     let request_id = request.headers().get(REQUEST_ID_HEADER).cloned();
     let client = client_address(request.headers(), peer, &state.config.trusted_proxies);
     let host = request.headers().get(HOST).cloned();
@@ -87,7 +90,24 @@ pub(super) async fn proxy(
     let begun = Instant::now();
     let answered = pass_on(&state, request).await;
     note_passed_on(answered.as_ref().ok().map(Response::status), begun.elapsed());
-    answered.map(pass_back)
+    let answer = answered.map(pass_back)?;
+    Ok(answer.map(|body| held_by(body, stream)))
+}
+
+/// Whether core-api answers a path with a stream of events.
+fn is_stream(path: &str) -> bool {
+    path.starts_with("/concerts/") && path.ends_with("/seats/events")
+}
+
+/// A body that keeps a place among the open streams until it ends.
+fn held_by(body: Body, slot: Option<OwnedSemaphorePermit>) -> Body {
+    match slot {
+        Some(slot) => Body::new(body.map_frame(move |frame| {
+            let _held = &slot;
+            frame
+        })),
+        None => body,
+    }
 }
 
 /// core-api's answer, as it comes.

@@ -58,6 +58,12 @@ async fn echo(State(core): State<Arc<Core>>, request: Request) -> Response {
             (StatusCode::IM_A_TEAPOT, [("x-from", "core"), ("connection", "x-hop"), ("x-hop", "1")], "short and stout")
                 .into_response()
         }
+        path if path.ends_with("/seats/events") => {
+            // One event, and then silence.
+            let event = futures_util::stream::iter([Ok::<_, std::io::Error>("event: seats\ndata: []\n\n")]);
+            let stream = futures_util::StreamExt::chain(event, futures_util::stream::pending());
+            ([("content-type", "text/event-stream")], axum::body::Body::from_stream(stream)).into_response()
+        }
         "/health" => axum::Json(json!({"status": "OK", "checks": {"postgres": "OK", "redis": "OK"}})).into_response(),
         _ => body.into_response(),
     }

@@ -14,6 +14,7 @@ impl Db {
         within(async {
             let rows = sqlx::query!(
                 r#"SELECT c.id, c.name, c.venue, c.concert_date, c.sale_opens_at, c.sale_closed_at,
+                          c.seats_per_user,
                           coalesce(s.total, 0) AS "total!", coalesce(s.available, 0) AS "available!",
                           coalesce(s.unsold, 0) AS "unsold!"
                    FROM concerts c
@@ -35,6 +36,8 @@ impl Db {
                     date: row.concert_date,
                     sale_opens_at: row.sale_opens_at.map(utc),
                     sale_closed_at: row.sale_closed_at.map(utc),
+                    // A CHECK keeps it between 1 and 20.
+                    seats_per_user: row.seats_per_user.and_then(|limit| u32::try_from(limit).ok()),
                     total_seats: row.total,
                     available_seats: row.available,
                     unsold_seats: row.unsold,

@@ -5,6 +5,7 @@ mod audit;
 mod catalogue;
 mod demo;
 mod errors;
+mod extending;
 mod idempotency;
 mod ledger;
 mod payment_batch;
@@ -13,6 +14,7 @@ mod payments;
 mod refunds;
 mod reservations;
 mod sweeping;
+mod waitlist;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use sqlx::{ConnectOptions as _, PgPool};
 
 pub use audit::Audited;
 pub use demo::{DemoConcert, DemoUser};
+pub use extending::Extended;
 pub use payment_batch::{BatchError, PaymentOrder, Verdict};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;

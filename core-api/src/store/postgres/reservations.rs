@@ -34,12 +34,14 @@ pub struct NewHold {
 pub struct HoldRules {
     /// How long a reservation can be paid for.
     pub hold_seconds: u32,
-    /// How many live seats of a concert a user may have.
+    /// By how much that can be extended, once; 0 is never.
+    pub extend_seconds: u32,
+    /// How many live seats a user may have of a concert that has no limit of its own.
     pub seats_per_user: u32,
 }
 
 /// A reservation as the transaction that makes it sees it.
-struct HeldRow {
+pub(super) struct HeldRow {
     id: Uuid,
     seat_id: Uuid,
     amount: rust_decimal::Decimal,
@@ -117,7 +119,7 @@ impl Db {
             sqlx::query_as!(
                 ReservationRow,
                 r#"SELECT r.id, r.concert_id, r.seat_id, r.status, r.amount, r.reserved_at, r.payment_deadline,
-                          r.completed_at, s.section, s.seat_number, s.price, now_utc() AS "read_at!"
+                          r.completed_at, r.extended_at, s.section, s.seat_number, s.price, now_utc() AS "read_at!"
                    FROM reservations r JOIN seats s ON s.id = r.seat_id
                    WHERE r.id = $1 AND r.user_id = $2"#,
                 id.as_uuid(),
@@ -142,7 +144,7 @@ impl Db {
             sqlx::query_as!(
                 ReservationRow,
                 r#"SELECT r.id, r.concert_id, r.seat_id, r.status, r.amount, r.reserved_at, r.payment_deadline,
-                          r.completed_at, s.section, s.seat_number, s.price, now_utc() AS "read_at!"
+                          r.completed_at, r.extended_at, s.section, s.seat_number, s.price, now_utc() AS "read_at!"
                    FROM reservations r JOIN seats s ON s.id = r.seat_id
                    WHERE r.user_id = $1 AND ($2::uuid IS NULL OR r.id < $2)
                    ORDER BY r.id DESC LIMIT $3"#,
@@ -161,7 +163,7 @@ impl Db {
 }
 
 /// From here to the end of the transaction nobody else changes what this user has of this concert.
-async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
+pub(super) async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
         format!("hold:{}:{}", order.concert, order.user)
@@ -171,28 +173,30 @@ async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> 
     Ok(())
 }
 
-async fn check_limit(
+pub(super) async fn check_limit(
     transaction: &mut PgConnection,
     order: &Order,
     rules: HoldRules,
 ) -> Result<(), EffectError<ReserveRefusal>> {
-    let live = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM reservations
-           WHERE user_id = $1 AND concert_id = $2 AND status IN ('pending', 'completed')"#,
+    let row = sqlx::query!(
+        r#"SELECT (SELECT count(*) FROM reservations
+                   WHERE user_id = $1 AND concert_id = $2 AND status IN ('pending', 'completed')) AS "live!",
+                  (SELECT seats_per_user FROM concerts WHERE id = $2) AS seats_per_user"#,
         order.user.as_uuid(),
         order.concert.as_uuid()
     )
     .fetch_one(transaction)
     .await?;
+    let limit = row.seats_per_user.map_or_else(|| i64::from(rules.seats_per_user), i64::from);
     let wanted = i64::try_from(order.seats.len()).unwrap_or(i64::MAX);
-    if live.saturating_add(wanted) > i64::from(rules.seats_per_user) {
+    if row.live.saturating_add(wanted) > limit {
         return Err(EffectError::Refused(ReserveRefusal::SeatLimit));
     }
     Ok(())
 }
 
 /// Rows for those seats that are free; fewer than asked for where one is not.
-async fn insert_pending(
+pub(super) async fn insert_pending(
     transaction: &mut Transaction<'_, Postgres>,
     hold: &NewHold,
     rules: HoldRules,
@@ -225,7 +229,7 @@ async fn insert_pending(
 }
 
 /// Whether all seats were free to be marked.
-async fn mark_reserved(transaction: &mut PgConnection, order: &Order) -> Result<bool, sqlx::Error> {
+pub(super) async fn mark_reserved(transaction: &mut PgConnection, order: &Order) -> Result<bool, sqlx::Error> {
     let seats: Vec<Uuid> = order.seats.iter().map(|seat| seat.id.as_uuid()).collect();
     let marked =
         sqlx::query!("UPDATE seats SET status = 'reserved_temp' WHERE id = ANY($1) AND status = 'available'", &seats)
@@ -266,6 +270,7 @@ struct ReservationRow {
     reserved_at: NaiveDateTime,
     payment_deadline: NaiveDateTime,
     completed_at: Option<NaiveDateTime>,
+    extended_at: Option<NaiveDateTime>,
     section: String,
     seat_number: i32,
     price: rust_decimal::Decimal,
@@ -291,6 +296,7 @@ impl TryFrom<ReservationRow> for Reservation {
             reserved_at: utc(row.reserved_at),
             expires_at: utc(row.payment_deadline),
             completed_at: time(row.completed_at),
+            extended_at: time(row.extended_at),
             read_at: utc(row.read_at),
         })
     }

@@ -1,5 +1,7 @@
 //! Ending what nobody paid for.
 
+use std::time::Duration;
+
 use super::{Db, within};
 use crate::domain::Fault;
 use crate::domain::reservation::SeatLock;
@@ -9,8 +11,8 @@ use crate::domain::reservation::SeatLock;
 pub struct Swept {
     /// How many reservations.
     pub reservations: usize,
-    /// The locks to be released.
-    pub locks: Vec<SeatLock>,
+    /// The locks to be released, each with how long ago its reservation's deadline was.
+    pub locks: Vec<(SeatLock, Duration)>,
 }
 
 impl Db {
@@ -19,18 +21,19 @@ impl Db {
     pub async fn sweep(&self, limit: i64) -> Result<Swept, Fault> {
         within(async {
             let rows = sqlx::query!(
-                "WITH due AS (
+                r#"WITH due AS (
                      SELECT id FROM reservations
                      WHERE status = 'pending' AND payment_deadline <= (SELECT now_utc())
                      ORDER BY payment_deadline LIMIT $1 FOR UPDATE SKIP LOCKED
                  ), canceled AS (
                      UPDATE reservations r SET status = 'canceled' FROM due WHERE r.id = due.id
-                     RETURNING r.concert_id, r.seat_id, r.user_id, r.hold_fence
+                     RETURNING r.concert_id, r.seat_id, r.user_id, r.hold_fence, r.payment_deadline
                  ), freed AS (
                      UPDATE seats s SET status = 'available' FROM canceled c
                      WHERE s.id = c.seat_id AND s.status = 'reserved_temp'
                  )
-                 SELECT concert_id, seat_id, user_id, hold_fence FROM canceled",
+                 SELECT concert_id, seat_id, user_id, hold_fence, payment_deadline, now_utc() AS "now!"
+                 FROM canceled"#,
                 limit
             )
             .fetch_all(&self.pool)
@@ -40,7 +43,8 @@ impl Db {
                 .into_iter()
                 .filter_map(|row| {
                     let (concert, seat, user) = (row.concert_id.into(), row.seat_id.into(), row.user_id.into());
-                    row.hold_fence.map(|fence| SeatLock { concert, seat, user, fence })
+                    let late = (row.now - row.payment_deadline).to_std().unwrap_or_default();
+                    row.hold_fence.map(|fence| (SeatLock { concert, seat, user, fence }, late))
                 })
                 .collect();
             Ok(Swept { reservations, locks })

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::ids::{ConcertId, UserId};
+use common::ids::{ConcertId, SeatId, UserId};
 use lua::holds::HoldScripts;
 use lua::{Redis, RedisSettings, StoreError};
 
@@ -32,15 +32,13 @@ pub enum HoldOutcome {
 pub struct Holds {
     redis: Redis,
     scripts: Arc<HoldScripts>,
-    lock_life: Duration,
-    payable_for: Duration,
+    grace: Duration,
 }
 
 impl Holds {
-    /// Prepares the connection; what is held can be paid for `payable_for`, and locks that nobody releases end after
-    /// `lock_life`.
-    pub fn new(settings: &RedisSettings, payable_for: Duration, lock_life: Duration) -> Result<Self, Fault> {
-        Ok(Self { redis: Redis::new(settings)?, scripts: Arc::default(), lock_life, payable_for })
+    /// Prepares the connection; locks that nobody releases last `grace` longer than what they protect.
+    pub fn new(settings: &RedisSettings, grace: Duration) -> Result<Self, Fault> {
+        Ok(Self { redis: Redis::new(settings)?, scripts: Arc::default(), grace })
     }
 
     /// Whether Redis answers.
@@ -62,7 +60,7 @@ impl Holds {
             .key(&keys::room(concert, "room"))
             .arg(order.user.compact())
             .arg(order.pass.to_string())
-            .arg(millis(self.lock_life.min(UNWRITTEN_LIFE)))
+            .arg(millis(UNWRITTEN_LIFE))
             .arg(0_u8);
         for seat in &order.seats {
             call = call.key(&keys::seat(concert, seat.id));
@@ -77,22 +75,55 @@ impl Holds {
         }
     }
 
-    /// Gives a user's locks their whole life, once their reservations are written, and keeps their admission as long as
-    /// they may pay; how many locks still were theirs. All are of one concert. One that is lost costs whoever tries the seat next a look into `PostgreSQL`, which decides.
-    pub async fn keep(&self, concert: ConcertId, user: UserId, locks: &[SeatLock]) -> Result<u64, Fault> {
+    /// Lets a user's locks live as long as their reservations, which are written and can be paid for `payable_for`, and
+    /// keeps their admission as long; how many locks still were theirs. All are of one concert. One that is lost costs
+    /// whoever tries the seat next a look into `PostgreSQL`, which decides.
+    pub async fn keep(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        locks: &[SeatLock],
+        payable_for: Duration,
+    ) -> Result<u64, Fault> {
         let mut call = self
             .scripts
             .keep
             .call()
             .key(&keys::room(concert, "leases"))
-            .arg(millis(self.lock_life))
+            .arg(millis(payable_for.saturating_add(self.grace)))
             .arg(user.compact())
-            .arg(millis(self.payable_for))
+            .arg(millis(payable_for))
             .arg(0_u8);
         for lock in locks {
             call = call.key(&keys::seat(concert, lock.seat)).arg(value(lock.user, lock.fence));
         }
         Ok(call.run(&self.redis).await?)
+    }
+
+    /// Which of a concert's seats are locked now; at most a few hundred are asked for.
+    pub async fn locked(&self, concert: ConcertId, seats: &[SeatId]) -> Result<Vec<SeatId>, Fault> {
+        if seats.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<String> = seats.iter().map(|seat| keys::seat(concert, *seat)).collect();
+        let locks: Vec<Option<String>> = self.redis.run(redis::cmd("MGET").arg(keys).to_owned()).await?;
+        Ok(seats.iter().zip(locks).filter(|(_, lock)| lock.is_some()).map(|(seat, _)| *seat).collect())
+    }
+
+    /// Hands a seat's lock on to another user, for a short time; its fence. `None` where the lock is somebody else's.
+    /// After a fault it is unknown whose it is.
+    pub async fn pass_on(&self, lock: &SeatLock, next: UserId) -> Result<Option<i64>, Fault> {
+        let call = self
+            .scripts
+            .pass_on
+            .call()
+            .key(&keys::fence(lock.concert))
+            .key(&keys::seat(lock.concert, lock.seat))
+            .arg(value(lock.user, lock.fence))
+            .arg(next.compact())
+            .arg(millis(UNWRITTEN_LIFE));
+        let fence: i64 = call.run(&self.redis).await?;
+        Ok(Some(fence).filter(|fence| *fence != 0))
     }
 
     /// Whether the concert's room is set to end an admission once its owner has paid for everything.

@@ -1,0 +1,36 @@
+//! The figures that a core-api keeps. What every process keeps is in `common::metrics`, what Redis comes to in `lua`.
+
+use common::metrics::{Kind, Metric};
+
+/// Bounds for how long a seat stays unsellable after its hold has ended, in seconds.
+const RESALE_SECONDS: &[f64] = &[0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0];
+
+/// How late holds end.
+pub(crate) const TIME_TO_RESALE: Metric = Metric {
+    name: "onsale_core_api_time_to_resale_seconds",
+    kind: Kind::Histogram(RESALE_SECONDS),
+    unit: "seconds",
+    labels: &[],
+    help: "Time from a hold's deadline until its seat could be sold again: free in PostgreSQL and its lock released.",
+};
+/// Streams of seats.
+pub(crate) const SEAT_STREAMS: Metric = Metric {
+    name: "onsale_core_api_seat_streams",
+    kind: Kind::Gauge,
+    unit: "streams",
+    labels: &[],
+    help: "Streams of changes of seats that are open.",
+};
+
+/// What only a core-api keeps.
+pub const METRICS: &[Metric] = &[TIME_TO_RESALE, SEAT_STREAMS];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_kind_and_unit() {
+        assert_eq!(common::metrics::faults(METRICS), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,54 @@
+//! The figures that a core-api tells. Apart from the other tests: a process has one recorder, and this one counts.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::float_cmp, reason = "counts are whole")]
+#![allow(dead_code, reason = "not every helper is needed here")]
+
+#[path = "it/client.rs"]
+mod client;
+#[path = "it/support.rs"]
+mod support;
+
+use common::lifecycle::Lifecycle;
+
+use crate::support::{eventually, world};
+
+/// A figure's value in a scrape; 0 where it is not told.
+fn figure(scrape: &str, name: &str) -> f64 {
+    let value = scrape.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn how_late_a_seat_can_be_sold_again_and_who_watches_are_told() {
+    let lifecycle = Lifecycle::default();
+    let listen = Some("127.0.0.1:0".parse().unwrap());
+    let address = common::metrics::start(listen, core_api::METRICS, &lifecycle).await.unwrap().unwrap();
+    let scrape = async || reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    let world = world().await;
+    let concert = world.concert(2, "10").await;
+    let person = world.user("0").await;
+    let (late, given_back) = (world.hold(&person, &concert, 0).await, world.hold(&person, &concert, 1).await);
+
+    let url = format!("http://{}/concerts/{}/seats/events", world.address, concert.id);
+    let stream = reqwest::get(url).await.unwrap();
+    let streams = "onsale_core_api_seat_streams";
+    eventually("one stream", async || (figure(&scrape().await, streams) == 1.0).then_some(())).await;
+    drop(stream);
+    eventually("no stream", async || (figure(&scrape().await, streams) == 0.0).then_some(())).await;
+
+    // Only what ended by its deadline is counted.
+    assert_eq!(world.delete(&format!("/reservation/{given_back}")).by(&person).send().await.status, 200);
+    let (count, sum) = ("onsale_core_api_time_to_resale_seconds_count", "onsale_core_api_time_to_resale_seconds_sum");
+    assert_eq!(figure(&scrape().await, count), 0.0);
+    // Three seconds late, as when no process was there to sweep.
+    let past = "UPDATE reservations SET payment_deadline = now_utc() - interval '3 seconds'";
+    world.execute(&format!("{past} WHERE id = '{late}'")).await;
+    let told =
+        eventually("the seat is free", async || Some(scrape().await).filter(|scrape| figure(scrape, count) == 1.0))
+            .await;
+    assert_eq!(world.lock(&concert, 0).await, None, "counted once the lock is gone");
+    assert!((3.0..6.0).contains(&figure(&told, sum)), "{}", figure(&told, sum));
+    let below =
+        |bound: &str| figure(&told, &format!("onsale_core_api_time_to_resale_seconds_bucket{{le=\"{bound}\"}}"));
+    assert_eq!((below("2"), below("10")), (0.0, 1.0));
+}
