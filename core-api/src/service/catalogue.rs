@@ -83,7 +83,7 @@ impl Catalogue {
         self.lists.try_get_with((concert, change), read).await.map_err(|fault| Fault::clone(&fault))
     }
 
-    /// The seats of a concert as they were [`SEAT_LIST_LIFE`] ago at most, to choose among them. The concert must be
+    /// The seats of a concert as they were `SEAT_LIST_LIFE` ago at most, to choose among them. The concert must be
     /// known.
     pub async fn latest_hall(&self, concert: ConcertId) -> Result<Arc<Hall>, Fault> {
         Ok(Arc::clone(self.seat_list(concert).await?.hall()))
