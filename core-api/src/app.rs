@@ -57,6 +57,8 @@ impl App {
         let (db, stopping) = (self.state.db.clone(), lifecycle.stopping());
         lifecycle.spawn("sweeper", worker::sweep(db.clone(), self.state.returns.clone(), stopping.clone()));
         lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
+        let left_behind = self.state.left_behind();
+        lifecycle.spawn("locks left behind", worker::look_for_locks(left_behind, stopping.clone()));
         lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         let logins = self.logins();

@@ -13,6 +13,14 @@ pub(crate) const TIME_TO_RESALE: Metric = Metric {
     labels: &[],
     help: "Time from a hold's deadline until its seat could be sold again: free in PostgreSQL and its lock released.",
 };
+/// Locks that a crash has left behind.
+pub(crate) const LOCKS_LEFT_BEHIND: Metric = Metric {
+    name: "onsale_core_api_locks_left_behind_total",
+    kind: Kind::Counter,
+    unit: "locks",
+    labels: &[],
+    help: "Locks that had outlived their reservations, as a crash leaves them, and whose seats were taken back.",
+};
 /// Streams of seats.
 pub(crate) const SEAT_STREAMS: Metric = Metric {
     name: "onsale_core_api_seat_streams",
@@ -23,7 +31,7 @@ pub(crate) const SEAT_STREAMS: Metric = Metric {
 };
 
 /// What only a core-api keeps.
-pub const METRICS: &[Metric] = &[TIME_TO_RESALE, SEAT_STREAMS];
+pub const METRICS: &[Metric] = &[TIME_TO_RESALE, LOCKS_LEFT_BEHIND, SEAT_STREAMS];
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,8 @@ use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
 use crate::service::{
-    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch, Turns,
+    BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch,
+    Turns,
 };
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
@@ -84,6 +85,11 @@ impl AppState {
             in_flight: InFlight::at_most(config.max_in_flight),
         }));
         Ok((state, batches))
+    }
+
+    /// Who looks for locks that a crash has left behind.
+    pub(crate) fn left_behind(&self) -> LeftBehind {
+        LeftBehind::new(self.db.clone(), self.holds.clone(), self.returns.clone())
     }
 }
 

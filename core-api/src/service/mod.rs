@@ -2,6 +2,7 @@
 
 mod best_available;
 mod catalogue;
+mod left_behind;
 mod logins;
 mod passwords;
 mod payments;
@@ -13,6 +14,7 @@ mod turns;
 
 pub use best_available::BestAvailable;
 pub use catalogue::{Catalogue, SeatList};
+pub use left_behind::LeftBehind;
 pub use logins::Logins;
 pub use passwords::{HashError, Passwords};
 pub use payments::{PaymentBatches, Payments};

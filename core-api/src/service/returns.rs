@@ -62,6 +62,11 @@ impl Returns {
         self.take_back(&locks).await;
     }
 
+    /// Takes back seats whose locks have outlived their reservations.
+    pub(super) async fn left_behind(&self, locks: &[SeatLock]) {
+        self.take_back(&locks.iter().map(|lock| (*lock, None)).collect::<Vec<_>>()).await;
+    }
+
     /// Takes a user off a concert's waitlist; whether they were on it. Declines their offer, whose seat is the next
     /// one's. Must run to its end once begun.
     pub async fn leave_waitlist(&self, user: UserId, concert: ConcertId) -> Result<bool, CancelError> {

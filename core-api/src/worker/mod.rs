@@ -2,10 +2,12 @@
 //! watching seats.
 
 mod key_purge;
+mod left_behind;
 mod repeat;
 mod seat_watch;
 mod sweeper;
 
 pub(crate) use key_purge::purge_keys;
+pub(crate) use left_behind::look_for_locks;
 pub(crate) use seat_watch::watch_seats;
 pub(crate) use sweeper::{release_left_over, sweep};

@@ -95,6 +95,39 @@ async fn what_is_not_paid_in_time_is_swept_and_sold_again() {
 }
 
 #[tokio::test]
+async fn a_lock_that_a_crash_left_behind_is_found_and_its_seat_offered_or_sold() {
+    let world = world().await;
+    let concert = world.concert(3, "10").await;
+    let (gone, waiting, next) = (world.user("0").await, world.user("0").await, world.user("0").await);
+    let ended = |seat: usize| {
+        format!(
+            "WITH ended AS (UPDATE reservations SET status = 'canceled' WHERE seat_id = '{}' RETURNING seat_id)
+             UPDATE seats SET status = 'available' FROM ended WHERE id = seat_id",
+            concert.seats[seat]
+        )
+    };
+    for seat in 0..3 {
+        world.hold(&gone, &concert, seat).await;
+    }
+    // As a process leaves it that has ended a reservation and dies then.
+    world.execute(&ended(0)).await;
+    assert!(world.lock(&concert, 0).await.is_some());
+    eventually("the lock is found", async || world.lock(&concert, 0).await.is_none().then_some(())).await;
+    world.hold(&next, &concert, 0).await;
+    let path = format!("/concerts/{}/waitlist", concert.id);
+    assert_eq!(world.post(&path, &json!({})).by(&waiting).send().await.status, 200);
+    world.execute(&ended(1)).await;
+    eventually("it is offered to who waits", async || {
+        let standing = world.get(&path).by(&waiting).send().await;
+        (standing.json["status"] == "offered").then_some(())
+    })
+    .await;
+    assert!(world.lock(&concert, 1).await.unwrap().starts_with(&waiting.id.compact()));
+    assert!(world.lock(&concert, 2).await.unwrap().starts_with(&gone.id.compact()), "a live hold keeps its lock");
+    world.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn many_sweepers_sweep_everything_once() {
     let world = world().await;
     for _ in 0..3 {

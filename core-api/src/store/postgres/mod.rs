@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod catalogue;
 mod demo;
+mod ended;
 mod errors;
 mod extending;
 mod idempotency;

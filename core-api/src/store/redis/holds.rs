@@ -16,6 +16,9 @@ use crate::domain::reservation::{Order, SeatLock};
 /// may take. A process that dies in between keeps the seat from others for this long and no longer.
 const UNWRITTEN_LIFE: Duration = Duration::from_secs(20);
 
+/// How many locks one call asks for.
+const LOCKS_PER_CALL: usize = 500;
+
 /// How a hold went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldOutcome {
@@ -39,6 +42,11 @@ impl Holds {
     /// Prepares the connection; locks that nobody releases last `grace` longer than what they protect.
     pub fn new(settings: &RedisSettings, grace: Duration) -> Result<Self, Fault> {
         Ok(Self { redis: Redis::new(settings)?, scripts: Arc::default(), grace })
+    }
+
+    /// How long a lock may outlive the deadline of what it protects.
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Whether Redis answers.
@@ -108,6 +116,25 @@ impl Holds {
         let keys: Vec<String> = seats.iter().map(|seat| keys::seat(concert, *seat)).collect();
         let locks: Vec<Option<String>> = self.redis.run(redis::cmd("MGET").arg(keys).to_owned()).await?;
         Ok(seats.iter().zip(locks).filter(|(_, lock)| lock.is_some()).map(|(seat, _)| *seat).collect())
+    }
+
+    /// Which of these locks still are there, each the very one. Locks of several concerts go in one call per concert and
+    /// some hundreds of seats.
+    pub async fn still_locked(&self, locks: &[SeatLock]) -> Result<Vec<SeatLock>, Fault> {
+        let mut by_concert: HashMap<ConcertId, Vec<SeatLock>> = HashMap::new();
+        for lock in locks {
+            by_concert.entry(lock.concert).or_default().push(*lock);
+        }
+        let mut left = Vec::new();
+        for locks in by_concert.values().flat_map(|locks| locks.chunks(LOCKS_PER_CALL)) {
+            let keys: Vec<String> = locks.iter().map(|lock| keys::seat(lock.concert, lock.seat)).collect();
+            let found: Vec<Option<String>> = self.redis.run(redis::cmd("MGET").arg(keys).to_owned()).await?;
+            let is_there = |(lock, found): &(&SeatLock, Option<String>)| {
+                found.as_deref() == Some(value(lock.user, lock.fence).as_str())
+            };
+            left.extend(locks.iter().zip(found).filter(is_there).map(|(lock, _)| *lock));
+        }
+        Ok(left)
     }
 
     /// Hands a seat's lock on to another user, for a short time; its fence. `None` where the lock is somebody else's.
