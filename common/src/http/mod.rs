@@ -20,4 +20,4 @@ pub use layer::{MAX_HEADERS, UpstreamAnswer, finish};
 pub use page::{CursorPage, CursorQuery, limit as page_limit};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
 pub use serve::{ServeLimits, serve};
-pub use session::{Administrator, SignedIn};
+pub use session::{Administrator, SignedIn, Staff};

@@ -20,6 +20,7 @@ impl TryFrom<AccountRow> for Account {
     fn try_from(row: AccountRow) -> Result<Self, Fault> {
         let role = match row.role.as_str() {
             "user" => Role::User,
+            "staff" => Role::Staff,
             "admin" => Role::Admin,
             other => return Err(unreadable("role", &other)),
         };
@@ -48,6 +49,22 @@ impl Db {
             })
         });
         created.await.map(|_| user)
+    }
+
+    /// Says what an account may do, from the next time that its owner signs in; `false` where there is no such account.
+    pub async fn set_role(&self, email: &Email, role: Role) -> Result<bool, Fault> {
+        let role = match role {
+            Role::User => "user",
+            Role::Staff => "staff",
+            Role::Admin => "admin",
+        };
+        within(async {
+            let changed = sqlx::query!("UPDATE users SET role = $2 WHERE email = $1", email.as_str(), role)
+                .execute(&self.pool)
+                .await?;
+            Ok::<_, Fault>(changed.rows_affected() == 1)
+        })
+        .await
     }
 
     /// The account that a login names, if there is one that has a password.
