@@ -59,10 +59,16 @@ impl Db {
             Role::Admin => "admin",
         };
         within(async {
-            let changed = sqlx::query!("UPDATE users SET role = $2 WHERE email = $1", email.as_str(), role)
-                .execute(&self.pool)
-                .await?;
-            Ok::<_, Fault>(changed.rows_affected() == 1)
+            Ok::<_, Fault>(
+                sqlx::query_scalar!(
+                    r#"WITH changed AS (UPDATE users SET role = $2 WHERE email = $1 AND role <> $2)
+                       SELECT EXISTS (SELECT FROM users WHERE email = $1) AS "exists!""#,
+                    email.as_str(),
+                    role
+                )
+                .fetch_one(&self.pool)
+                .await?,
+            )
         })
         .await
     }
