@@ -2,14 +2,22 @@
 
 use serde_json::json;
 
-use crate::support::{Options, world, world_with};
+use crate::support::{Concert, Options, Person, World, eventually, world, world_with};
+
+/// Holds and pays; the reservation.
+async fn bought(world: &World, person: &Person, concert: &Concert, seat: usize) -> uuid::Uuid {
+    let reservation = world.hold(person, concert, seat).await;
+    let paid = world.post("/payment", &json!({ "reservationId": reservation })).by(person).send().await;
+    assert_eq!(paid.status, 200, "{}", paid.text);
+    reservation
+}
 
 #[tokio::test]
 async fn a_refund_gives_the_money_back_and_the_seat_is_sold_again() {
     let world = world().await;
     let concert = world.concert(1, "60.50").await;
     let (first, second) = (world.user("100").await, world.user("100").await);
-    let reservation = world.buy(&first, &concert, 0).await;
+    let reservation = bought(&world, &first, &concert, 0).await;
     let path = format!("/reservation/{reservation}");
     let answer = world.delete(&path).by(&first).send().await;
     let expected = format!("{{\"reservationId\":\"{reservation}\",\"status\":\"canceled\",\"refunded\":60.50}}");
@@ -33,7 +41,7 @@ async fn a_refund_gives_the_money_back_and_the_seat_is_sold_again() {
     // Paying for it once more is too late; somebody else can have the seat, and the first DELETE is none of theirs.
     let pay = json!({ "reservationId": reservation });
     world.post("/payment", &pay).by(&first).send().await.assert_problem(410, "reservation_expired");
-    world.buy(&second, &concert, 0).await;
+    bought(&world, &second, &concert, 0).await;
     assert_eq!(world.delete(&path).by(&first).send().await.status, 200);
     assert_eq!(world.get("/balance").by(&second).send().await.text, "{\"balance\":39.50}");
     world.assert_invariants().await;
@@ -65,7 +73,7 @@ async fn nobody_refunds_another_s_reservation() {
     let world = world().await;
     let concert = world.concert(1, "10").await;
     let (owner, stranger) = (world.user("10").await, world.user("10").await);
-    let reservation = world.buy(&owner, &concert, 0).await;
+    let reservation = bought(&world, &owner, &concert, 0).await;
     let before = world.everything().await;
     world.delete(&format!("/reservation/{reservation}")).by(&stranger).send().await.assert_problem(404, "not_found");
     assert_eq!(world.delete(&format!("/reservation/{reservation}")).send().await.status, 401);
@@ -77,7 +85,7 @@ async fn refunds_end_when_the_setting_says() {
     let world = world_with(Options { settings: vec![("REFUND_UNTIL_HOURS", "48")], ..Options::default() }).await;
     let concert = world.concert_with(2, "10", "now_utc()::date + 3", "NULL", "NULL").await;
     let person = world.user("20").await;
-    let (early, late) = (world.buy(&person, &concert, 0).await, world.buy(&person, &concert, 1).await);
+    let (early, late) = (bought(&world, &person, &concert, 0).await, bought(&world, &person, &concert, 1).await);
     // To the second: a day begins at midnight in UTC, and the end of refunds is two days before it.
     let until = "SELECT extract(epoch FROM (now_utc()::date + 1) - now_utc())::int";
     let seconds: i64 = world.sql(until).await.parse().unwrap();
@@ -98,7 +106,7 @@ async fn a_refund_over_what_a_balance_can_be_is_refused() {
     let world = world().await;
     let concert = world.concert(1, "10").await;
     let person = world.user("10").await;
-    let reservation = world.buy(&person, &concert, 0).await;
+    let reservation = bought(&world, &person, &concert, 0).await;
     let path = format!("/reservation/{reservation}");
     let charge =
         |amount: &'static str| world.request(reqwest::Method::POST, "/balance").body(amount).by(&person).send();
@@ -114,7 +122,7 @@ async fn a_seat_that_cost_nothing_is_given_back_for_nothing() {
     let world = world().await;
     let concert = world.concert(1, "0").await;
     let person = world.user("0").await;
-    let reservation = world.buy(&person, &concert, 0).await;
+    let reservation = bought(&world, &person, &concert, 0).await;
     for _ in 0..2 {
         let answer = world.delete(&format!("/reservation/{reservation}")).by(&person).send().await;
         assert_eq!((answer.status.as_u16(), &answer.json["refunded"]), (200, &json!(0.0)), "{}", answer.text);
@@ -129,7 +137,7 @@ async fn refunds_of_one_reservation_at_once_pay_out_once() {
     let other = world.start_another().await;
     let concert = world.concert(1, "10").await;
     let person = world.user("10").await;
-    let reservation = world.buy(&person, &concert, 0).await;
+    let reservation = bought(&world, &person, &concert, 0).await;
     let path = format!("/reservation/{reservation}");
     // All wait for the row, so that each finds out only after another is done.
     let mut transaction = world.pool.begin().await.unwrap();
@@ -139,7 +147,7 @@ async fn refunds_of_one_reservation_at_once_pay_out_once() {
         request.by(&person).send()
     });
     let (answers, ()) = tokio::join!(futures_util::future::join_all(many.collect::<Vec<_>>()), async {
-        world.locks_waited_for(6).await;
+        waiting(&world, 6).await;
         transaction.rollback().await.unwrap();
     });
     for answer in answers {
@@ -148,6 +156,16 @@ async fn refunds_of_one_reservation_at_once_pay_out_once() {
     assert_eq!(world.get("/balance").by(&person).send().await.text, "{\"balance\":10.00}");
     assert_eq!(world.sql("SELECT count(*) FROM ledger_entries WHERE kind = 'refund'").await, "2");
     world.assert_invariants().await;
+}
+
+/// Waits until so many wait for locks in the database.
+async fn waiting(world: &World, count: usize) {
+    eventually("they wait for the lock", async || {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        (world.sql(waiting).await.parse::<usize>().unwrap() >= count).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -161,7 +179,7 @@ async fn refunds_and_payments_of_one_user_at_once_add_up() {
         let mut owned = Vec::new();
         let mut wanted = Vec::new();
         for seat in 0..2 {
-            owned.push(world.buy(&person, &concerts[0], seat).await);
+            owned.push(bought(&world, &person, &concerts[0], seat).await);
             wanted.push(world.hold(&person, &concerts[1], seat).await);
         }
         let mut requests = Vec::new();
