@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::language::{Language, Text};
 
@@ -53,6 +54,8 @@ codes! {
         "요청 본문이 올바른 JSON이 아닙니다." "The request body is not valid JSON.";
     InvalidRequest BAD_REQUEST "invalid_request" "Invalid request"
         "요청 값이 올바르지 않습니다." "A value in the request is missing or not valid.";
+    TicketInvalid BAD_REQUEST "ticket_invalid" "Ticket not valid"
+        "올바른 티켓이 아닙니다." "This is no ticket of ours.";
     InsufficientBalance BAD_REQUEST "insufficient_balance" "Insufficient balance"
         "잔액이 부족합니다. 충전한 뒤 다시 결제해 주세요." "The balance does not cover the amount. Charge it and pay again.";
     Unauthenticated UNAUTHORIZED "unauthenticated" "Not signed in"
@@ -83,6 +86,12 @@ codes! {
         "조건에 맞는 좌석이 지금은 없습니다. 수량이나 조건을 바꿔 주세요." "No seats that fit are free right now. Ask for fewer, or for others.";
     AlreadyPaid CONFLICT "already_paid" "Already paid"
         "이미 결제된 예약입니다." "This reservation is paid already.";
+    NotPaid CONFLICT "not_paid" "Not paid yet"
+        "아직 결제되지 않은 예약입니다. 결제한 뒤 티켓을 받을 수 있습니다." "This reservation is not paid for yet. Its ticket comes with the payment.";
+    AlreadyCheckedIn CONFLICT "already_checked_in" "Already checked in"
+        "이미 입장 처리된 티켓입니다." "This ticket has been checked in already.";
+    WrongConcert CONFLICT "wrong_concert" "Another concert"
+        "다른 공연의 티켓입니다." "This is a ticket for another concert.";
     WaitlistFull CONFLICT "waitlist_full" "Waitlist full"
         "대기자 명단이 가득 찼습니다." "As many people wait for seats as may.";
     AlreadyExtended CONFLICT "already_extended" "Already extended"
@@ -109,6 +118,8 @@ codes! {
         "매진되었습니다." "This concert is sold out.";
     ReservationExpired GONE "reservation_expired" "Reservation expired"
         "결제 시간이 지나 예약이 취소되었습니다." "The time to pay has passed and the reservation has ended.";
+    TicketRevoked GONE "ticket_revoked" "Ticket revoked"
+        "환불되어 더 이상 쓸 수 없는 티켓입니다." "This ticket was given back for its money and lets nobody in any more.";
     PayloadTooLarge PAYLOAD_TOO_LARGE "payload_too_large" "Body too large"
         "요청 본문이 너무 큽니다." "The request body is too large.";
     UriTooLong URI_TOO_LONG "uri_too_long" "URI too long"
@@ -163,12 +174,13 @@ pub struct Problem {
     sentence: Option<Text>,
     retry_after: Option<Duration>,
     cause: Option<String>,
+    more: Map<String, Value>,
 }
 
 impl Problem {
     /// A failure told by its code's own sentence.
     pub fn new(code: ErrorCode) -> Self {
-        Self { code, sentence: None, retry_after: None, cause: None }
+        Self { code, sentence: None, retry_after: None, cause: None, more: Map::new() }
     }
 
     /// Tells it with a sentence that fits the occasion.
@@ -194,6 +206,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Adds a field of its own to the body (RFC 9457, 3.2), for programs to read; `name` is none of the others'.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
         self
     }
 
@@ -226,6 +245,7 @@ impl Problem {
             message: sentence,
             error: self.code.as_str(),
             request_id: request_id.to_owned(),
+            more: self.more.clone(),
         }
     }
 }
@@ -249,6 +269,8 @@ pub struct ProblemBody {
     message: String,
     error: &'static str,
     request_id: String,
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
 
 impl IntoResponse for Problem {

@@ -9,7 +9,7 @@ use common::config::{Faults, Reader, Setting};
 use common::http::PUBLIC_URL;
 use common::rate_limit::Rate;
 use common::telemetry;
-use common::tokens::{PassKeys, SESSION_SECRET, SessionKeys, read_keys};
+use common::tokens::{EntryTicketSigner, PassKeys, SESSION_SECRET, SessionKeys, read_keys};
 use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
 use crate::store::postgres::HoldRules;
@@ -45,6 +45,12 @@ const PASS_PUBLIC_KEYS: Setting = Setting {
     default: None,
     unit: "Ed25519 keys in base64url",
     meaning: "Verify admission passes; separated by commas.",
+};
+const ENTRY_TICKET_PRIVATE_KEYS: Setting = Setting {
+    name: "ENTRY_TICKET_PRIVATE_KEYS",
+    default: None,
+    unit: "Ed25519 seeds in base64url, comma-separated",
+    meaning: "Sign the tickets that are shown at the door; the first signs, all verify and are published.",
 };
 const SESSION_TTL_SECONDS: Setting = Setting {
     name: "SESSION_TTL_SECONDS",
@@ -130,6 +136,7 @@ pub const SETTINGS: &[Setting] = &[
     SESSION_SECRET,
     SESSION_TTL_SECONDS,
     PASS_PUBLIC_KEYS,
+    ENTRY_TICKET_PRIVATE_KEYS,
     HOLD_SECONDS,
     HOLD_EXTEND_SECONDS,
     HOLD_GRACE_SECONDS,
@@ -171,6 +178,8 @@ pub struct Config {
     pub session_ttl: TimeDelta,
     /// The passes' public keys.
     pub passes: Arc<PassKeys>,
+    /// What signs tickets.
+    pub entry_tickets: Arc<EntryTicketSigner>,
     /// How seats are held.
     pub hold_rules: HoldRules,
     /// How long who waited for a seat may pay for it.
@@ -214,6 +223,7 @@ impl Config {
         let sessions = read_keys(reader, &SESSION_SECRET, SessionKeys::new);
         let session_ttl = reader.number(&SESSION_TTL_SECONDS, 60..=30 * 24 * 3_600);
         let passes = read_keys(reader, &PASS_PUBLIC_KEYS, PassKeys::new);
+        let entry_tickets = read_keys(reader, &ENTRY_TICKET_PRIVATE_KEYS, EntryTicketSigner::new);
         let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
         let extend_seconds = reader.number(&HOLD_EXTEND_SECONDS, 0..=MAX_SECONDS);
         let grace_seconds = reader.number(&HOLD_GRACE_SECONDS, 0..=MAX_SECONDS);
@@ -235,6 +245,7 @@ impl Config {
             sessions: sessions?,
             session_ttl: TimeDelta::seconds(session_ttl?),
             passes: passes?,
+            entry_tickets: entry_tickets?,
             hold_rules: HoldRules {
                 hold_seconds: hold_seconds?,
                 extend_seconds: extend_seconds?,
@@ -259,7 +270,13 @@ mod tests {
     fn all_that_is_missing_is_named_at_once_and_no_secret_is_told() {
         let reader = Reader::new([("SESSION_SECRET".to_owned(), "too-short".to_owned())]);
         let message = Config::read(reader).unwrap_err().to_string();
-        for name in ["DATABASE_URL", "REDIS_URL", "PASS_PUBLIC_KEYS", "SESSION_SECRET has a secret of fewer"] {
+        for name in [
+            "DATABASE_URL",
+            "REDIS_URL",
+            "PASS_PUBLIC_KEYS",
+            "ENTRY_TICKET_PRIVATE_KEYS",
+            "SESSION_SECRET has a secret of fewer",
+        ] {
             assert!(message.contains(name), "{message}");
         }
         assert!(!message.contains("too-short"), "{message}");

@@ -1,11 +1,11 @@
-//! Demo data: concerts of every kind, users with money, an admin. Loading it again changes nothing.
+//! Demo data: concerts of every kind, users with money, an admin, somebody at the door. Loading it again changes nothing.
 //!
 //! What is sold is sold by the same code that sells everything else, so the ledger and every other invariant hold.
 
 use anyhow::{Context as _, anyhow};
 use common::ids::{ConcertId, ReservationId, UserId};
 use common::money::Money;
-use common::tokens::PassId;
+use common::tokens::{PassId, Role};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -52,8 +52,12 @@ pub async fn load(db: &Db) -> anyhow::Result<()> {
             charge(db, user.id, won(BALANCE)?).await?;
         }
     }
-    let admin = user(db, &passwords, "Admin", "admin@example.com").await?;
-    db.make_admin(admin.id).await?;
+    for (username, email, role) in
+        [("Admin", "admin@example.com", Role::Admin), ("Staff", "staff@example.com", Role::Staff)]
+    {
+        user(db, &passwords, username, email).await?;
+        db.set_role(&Email::parse(email).map_err(anyhow::Error::msg)?, role).await?;
+    }
     sell_out(db, &passwords, SOLD_OUT.into()).await
 }
 

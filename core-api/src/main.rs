@@ -1,4 +1,5 @@
-//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api audit`, `core-api healthcheck`, `core-api settings`.
+//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api audit`,
+//! `core-api set-role`, `core-api healthcheck`, `core-api settings`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,7 +11,9 @@ use common::clock::SystemClock;
 use common::config::{Reader, markdown_table};
 use common::lifecycle::Lifecycle;
 use common::telemetry;
+use common::tokens::Role;
 use core_api::config::{self, Config};
+use core_api::domain::account::Email;
 use core_api::store::postgres::Db;
 use core_api::{App, demo};
 use tokio::net::TcpListener;
@@ -23,7 +26,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Serve the API until SIGTERM or SIGINT (the default)
     Serve,
@@ -36,6 +39,14 @@ enum Command {
     /// Prints each rule with how often it is broken, and some examples. Only reads; can be run at any time. Exit status
     /// 0 if all hold, 1 if one is broken, 2 if that could not be found out.
     Audit,
+    /// Say what an account may do, from the next time that its owner signs in
+    SetRole {
+        /// The account's email
+        email: String,
+        /// `user` buys tickets, `staff` lets people in at the door as well, `admin` runs sales as well
+        #[arg(value_parser = ["user", "staff", "admin"])]
+        role: String,
+    },
     /// Ask the core-api of this environment whether it is ready; exit status 0 if it is
     Healthcheck,
     /// Print all settings as a Markdown table
@@ -51,6 +62,7 @@ fn main() -> ExitCode {
         Command::Migrate => in_runtime(migrate()),
         Command::Demo => in_runtime(load_demo()),
         Command::Audit => in_runtime(audit()),
+        Command::SetRole { email, role } => in_runtime(set_role(email, role)),
         Command::Healthcheck => Ok(healthcheck()),
         Command::Settings => print_settings(),
     };
@@ -102,6 +114,21 @@ async fn migrate() -> anyhow::Result<ExitCode> {
 async fn load_demo() -> anyhow::Result<ExitCode> {
     demo::load(&Db::new(&database_url()?, 2)?).await?;
     tracing::info!("demo data is there");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set_role(email: String, role: String) -> anyhow::Result<ExitCode> {
+    let email = Email::parse(&email).map_err(anyhow::Error::msg)?;
+    let role = match role.as_str() {
+        "admin" => Role::Admin,
+        "staff" => Role::Staff,
+        _ => Role::User,
+    };
+    anyhow::ensure!(
+        Db::new(&database_url()?, 1)?.set_role(&email, role).await?,
+        "there is no account with this email: its owner has to sign up first"
+    );
+    tracing::info!(?role, "the account's role is set");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use common::clock::SharedClock;
 use common::http::{InFlight, SetCookie};
 use common::lifecycle::Lifecycle;
-use common::tokens::{PassKeys, SessionKeys};
+use common::tokens::{EntryTicketSigner, PassKeys, SessionKeys};
 
 use crate::config::Config;
 use crate::service::{
@@ -29,6 +29,7 @@ pub struct Parts {
     pub(crate) sessions: Arc<SessionKeys>,
     pub(crate) session_ttl: TimeDelta,
     pub(crate) passes: Arc<PassKeys>,
+    pub(crate) entry_tickets: Arc<EntryTicketSigner>,
     pub(crate) set_cookie: SetCookie,
     pub(crate) passwords: Passwords,
     pub(crate) logins: Logins,
@@ -64,6 +65,7 @@ impl AppState {
             sessions: Arc::clone(&config.sessions),
             session_ttl: config.session_ttl,
             passes: Arc::clone(&config.passes),
+            entry_tickets: Arc::clone(&config.entry_tickets),
             set_cookie: SetCookie::for_site(&config.public_url),
             passwords: Passwords::new(config.hash_queue)?,
             best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),

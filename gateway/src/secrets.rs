@@ -14,8 +14,10 @@ pub fn generate() -> anyhow::Result<String> {
     // Another key's seed is as good a secret as any: 32 random bytes in base64url.
     let (session, _) = generate_pass_key()?;
     let (ticket, _) = generate_pass_key()?;
+    let (entry_ticket, _) = generate_pass_key()?;
     Ok(format!(
-        "SESSION_SECRET={session}\nTICKET_SECRET={ticket}\nPASS_PRIVATE_KEYS={private}\nPASS_PUBLIC_KEYS={public}\n"
+        "SESSION_SECRET={session}\nTICKET_SECRET={ticket}\nPASS_PRIVATE_KEYS={private}\nPASS_PUBLIC_KEYS={public}\n\
+         ENTRY_TICKET_PRIVATE_KEYS={entry_ticket}\n"
     ))
 }
 
@@ -26,7 +28,7 @@ mod tests {
         let text = super::generate().unwrap();
         let values: std::collections::HashSet<&str> =
             text.lines().filter_map(|line| line.split_once('=')).map(|(_, value)| value).collect();
-        assert_eq!(values.len(), 4);
+        assert_eq!(values.len(), 5);
         assert!(values.iter().all(|value| value.len() == 43));
     }
 }

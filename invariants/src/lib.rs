@@ -15,7 +15,7 @@ pub struct Check {
 }
 
 /// All of them. Each holds at every instant that a snapshot can show.
-pub const CHECKS: [Check; 12] = [
+pub const CHECKS: [Check; 13] = [
     Check {
         point: 1,
         name: "seat_sold_once",
@@ -56,6 +56,14 @@ pub const CHECKS: [Check; 12] = [
               FROM reservations r LEFT JOIN paid p ON p.reservation_id = r.id
               WHERE (r.status = 'completed') <> (coalesce(p.n, 0) = 1)
                  OR (r.status = 'completed' AND (p.amount <> r.amount OR p.user_id <> r.user_id::text)) LIMIT 5",
+    },
+    Check {
+        point: 1,
+        name: "check_in_is_completed",
+        title: "each check-in that stands is of a completed reservation",
+        sql: "SELECT count(*) OVER (), format('reservation %s is %s and was let in at %s', r.id, r.status, k.checked_in_at)
+              FROM check_ins k JOIN reservations r ON r.id = k.reservation_id
+              WHERE k.undone_at IS NULL AND r.status <> 'completed' LIMIT 5",
     },
     Check {
         point: 2,
@@ -128,14 +136,16 @@ pub const CHECKS: [Check; 12] = [
         point: 2,
         name: "key_has_one_effect",
         title: "each payment or reservation that an idempotency key's answer names is its user's, and named by no other key",
-        // The names of answers of old keys are purged with them; a body is always ours, so it is always JSON.
+        // The names of answers of old keys are purged with them; a body is always ours, so it is always JSON. A check-in
+        // names a reservation that is another's.
         sql: "WITH answers AS (
                 SELECT user_id, key, convert_from(response_body, 'UTF8')::json AS body FROM idempotency_keys
                 WHERE state = 'done' AND response_status = 200),
               effects AS (
                 SELECT user_id, key, CASE WHEN body ->> 'paymentId' IS NULL THEN 'reservation' ELSE 'payment' END AS kind,
                        coalesce(body ->> 'paymentId', body ->> 'reservationId')::uuid AS id
-                FROM answers WHERE coalesce(body ->> 'paymentId', body ->> 'reservationId') IS NOT NULL),
+                FROM answers WHERE coalesce(body ->> 'paymentId', body ->> 'reservationId') IS NOT NULL
+                  AND body ->> 'checkedInAt' IS NULL),
               named AS (SELECT *, count(*) OVER (PARTITION BY kind, id) AS keys FROM effects)
               SELECT count(*) OVER (), format('key %s of %s names %s %s (keys: %s)', key, user_id, kind, id, keys)
               FROM named n WHERE keys > 1

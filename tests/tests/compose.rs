@@ -80,6 +80,7 @@ fn no_secret_has_a_default() {
         "TICKET_SECRET",
         "PASS_PRIVATE_KEYS",
         "PASS_PUBLIC_KEYS",
+        "ENTRY_TICKET_PRIVATE_KEYS",
         "POSTGRES_PASSWORD",
         "APP_DB_PASSWORD",
         "GATEWAY_DB_PASSWORD",

@@ -24,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// with the old ones in turn, which is what has to go well.
 const NGINX_PAUSE: Duration = Duration::from_millis(2_500);
 const PATIENCE: Duration = Duration::from_mins(1);
-const KEYS: [&str; 4] = ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", "PASS_PUBLIC_KEYS"];
+const KEYS: [&str; 5] =
+    ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", "PASS_PUBLIC_KEYS", "ENTRY_TICKET_PRIVATE_KEYS"];
 
 /// What everybody is doing.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -226,6 +226,14 @@ fn body_of(code: ErrorCode, language: Language, example: &Value) -> Value {
             body[field] = example[field].clone();
         }
     }
+    if code == ErrorCode::AlreadyCheckedIn {
+        // A door is told as well when, and by whom.
+        for field in ["checkedInAt", "checkedInBy"] {
+            if let Some(told) = example.get(field) {
+                body[field] = told.clone();
+            }
+        }
+    }
     body
 }
 

@@ -22,4 +22,4 @@ pub use layer::{MAX_HEADERS, UpstreamAnswer, finish};
 pub use page::{CursorPage, CursorQuery, RowCursor, limit as page_limit};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
 pub use serve::{ServeLimits, serve};
-pub use session::{Administrator, SignedIn};
+pub use session::{Administrator, SignedIn, Staff};

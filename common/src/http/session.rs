@@ -58,6 +58,31 @@ where
         let signed_in = SignedIn::from_request_parts(parts, state).await?;
         match signed_in.role {
             Role::Admin => Ok(Self { user: signed_in.user }),
+            Role::User | Role::Staff => Err(ErrorCode::Forbidden.into()),
+        }
+    }
+}
+
+/// The signed-in member of the staff of a request, which administrators are as well; refuses with 401 where nobody is
+/// signed in, with 403 where it is anybody else.
+#[derive(Debug, Clone, Copy)]
+pub struct Staff {
+    /// Who it is.
+    pub user: UserId,
+}
+
+impl<S> FromRequestParts<S> for Staff
+where
+    Arc<SessionKeys>: FromRef<S>,
+    SharedClock: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let signed_in = SignedIn::from_request_parts(parts, state).await?;
+        match signed_in.role {
+            Role::Staff | Role::Admin => Ok(Self { user: signed_in.user }),
             Role::User => Err(ErrorCode::Forbidden.into()),
         }
     }

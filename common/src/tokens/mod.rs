@@ -1,22 +1,27 @@
-//! The three tokens: user session, queue ticket, admission pass.
+//! The tokens: user session, queue ticket, admission pass; and the entry ticket, which is what is bought.
 //!
 //! | Token | Signed | Who can make it | Who can verify it |
 //! |---|---|---|---|
 //! | session | HS256 | core-api, gateway | core-api, gateway |
 //! | ticket | HS256 | gateways | gateways |
 //! | pass | `EdDSA` | gateways | anyone with the public keys |
+//! | entry ticket | `EdDSA` | core-api | anyone with the public keys, which are others |
 //!
-//! Each is at most 255 characters ([`MAX_LEN`]), so that it fits a `VARCHAR(255)`; that is why ids stand in them in
+//! Each of the first three is at most 255 characters ([`MAX_LEN`]), so that it fits a `VARCHAR(255)`; that is why ids stand in them in
 //! compact form, claims have short names, and a key id has four characters. Keys rotate by key id: the first of a list
 //! signs, all of it verifies.
 
+mod ed25519;
+mod entry_ticket;
 mod hmac;
 mod pass;
 mod session;
 mod settings;
 mod ticket;
 
-pub use pass::{Pass, PassId, PassKeys, PassSigner, generate_pass_key, public_pass_key};
+pub use ed25519::{Jwk, generate_pass_key, public_pass_key};
+pub use entry_ticket::{EntryTicket, EntryTicketSigner};
+pub use pass::{Pass, PassId, PassKeys, PassSigner};
 pub use session::{Role, Session, SessionKeys};
 pub use settings::{SESSION_SECRET, read_keys};
 pub use ticket::{Ticket, TicketKeys};

@@ -6,14 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyError, MAX_LEN, TokenError, header, key_id, signature_only};
+use super::ed25519::{Jwk, PublicKeys, SigningKeys};
+use super::{KeyError, MAX_LEN, TokenError};
 use crate::ids::{ConcertId, UserId};
 
 /// Which admission a pass stands for: the queue position it came from, and a number that tells apart two admissions
@@ -99,68 +96,19 @@ struct Claims {
 }
 
 /// Public keys that verify passes.
-pub struct PassKeys {
-    keys: Vec<PublicKey>,
-    validation: Validation,
-}
-
-struct PublicKey {
-    id: String,
-    x: String,
-    decoding: DecodingKey,
-}
-
-/// One public key as a JWK (RFC 8037), an entry of `/.well-known/jwks.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Jwk {
-    kty: &'static str,
-    crv: &'static str,
-    alg: &'static str,
-    #[serde(rename = "use")]
-    usage: &'static str,
-    kid: String,
-    x: String,
-}
-
-impl fmt::Debug for PassKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|key| &key.id)).finish()
-    }
-}
+#[derive(Debug)]
+pub struct PassKeys(PublicKeys);
 
 impl PassKeys {
     /// From Ed25519 public keys, 32 bytes each in base64url.
     pub fn new<S: AsRef<str>>(public_keys: &[S]) -> Result<Self, KeyError> {
-        let mut keys: Vec<PublicKey> = Vec::with_capacity(public_keys.len());
-        for x in public_keys.iter().map(AsRef::as_ref) {
-            let bytes = decode_key(x)?;
-            let key = PublicKey {
-                id: key_id(&bytes),
-                x: x.to_owned(),
-                decoding: DecodingKey::from_ed_components(x).map_err(|_| KeyError::Malformed)?,
-            };
-            if keys.iter().any(|known| known.id == key.id) {
-                return Err(KeyError::Duplicate);
-            }
-            keys.push(key);
-        }
-        if keys.is_empty() {
-            Err(KeyError::Empty)
-        } else {
-            Ok(Self { keys, validation: signature_only(Algorithm::EdDSA) })
-        }
+        PublicKeys::new(public_keys).map(Self)
     }
 
     /// What a token says, if it is ours; whether it [has expired](Pass::has_expired) is the caller's to ask, since the
     /// bearer of an expired pass is told so and the bearer of a forged one is told nothing.
     pub fn verify(&self, token: &str) -> Result<Pass, TokenError> {
-        if token.len() > MAX_LEN {
-            return Err(TokenError::Invalid);
-        }
-        let kid = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or(TokenError::Invalid)?;
-        let key = self.keys.iter().find(|key| key.id == kid).ok_or(TokenError::Invalid)?;
-        let claims: Claims =
-            jsonwebtoken::decode(token, &key.decoding, &self.validation).map_err(|_| TokenError::Invalid)?.claims;
+        let claims: Claims = self.0.verify(token, MAX_LEN)?;
         Ok(Pass {
             user: UserId::from_compact(&claims.sub).map_err(|_| TokenError::Invalid)?,
             concert: ConcertId::from_compact(&claims.aud).map_err(|_| TokenError::Invalid)?,
@@ -171,24 +119,13 @@ impl PassKeys {
 
     /// The keys as JWKs.
     pub fn jwks(&self) -> Vec<Jwk> {
-        self.keys
-            .iter()
-            .map(|key| Jwk {
-                kty: "OKP",
-                crv: "Ed25519",
-                alg: "EdDSA",
-                usage: "sig",
-                kid: key.id.clone(),
-                x: key.x.clone(),
-            })
-            .collect()
+        self.0.jwks()
     }
 }
 
 /// The gateway's private keys: the first signs, all verify.
 pub struct PassSigner {
-    header: Header,
-    signing: EncodingKey,
+    keys: SigningKeys,
     public: PassKeys,
 }
 
@@ -201,27 +138,18 @@ impl fmt::Debug for PassSigner {
 impl PassSigner {
     /// From Ed25519 private keys: their 32-byte seeds in base64url.
     pub fn new<S: AsRef<str>>(seeds: &[S]) -> Result<Self, KeyError> {
-        let pairs = seeds.iter().map(|seed| key_pair(seed.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let first = pairs.first().ok_or(KeyError::Empty)?;
-        let document = first.to_pkcs8().map_err(|_| KeyError::Malformed)?;
-        let public: Vec<String> = pairs.iter().map(public_key).collect();
-        Ok(Self {
-            header: header(Algorithm::EdDSA, &key_id(first.public_key().as_ref())),
-            signing: EncodingKey::from_ed_der(document.as_ref()),
-            public: PassKeys::new(&public)?,
-        })
+        let (keys, public) = SigningKeys::new(seeds)?;
+        Ok(Self { keys, public: PassKeys(public) })
     }
 
     /// The token for a pass.
     pub fn sign(&self, pass: &Pass) -> String {
-        let claims = Claims {
+        self.keys.sign(&Claims {
             sub: pass.user.compact(),
             aud: pass.concert.compact(),
             jti: pass.id.encode(),
             exp: pass.expires_at.timestamp(),
-        };
-        // The key was checked when it was read, and the claims are plain strings: neither can fail.
-        jsonwebtoken::encode(&self.header, &claims, &self.signing).unwrap_or_default()
+        })
     }
 
     /// The public halves.
@@ -230,36 +158,10 @@ impl PassSigner {
     }
 }
 
-/// A new key pair for passes: the private seed and the public key, both in base64url.
-pub fn generate_pass_key() -> Result<(String, String), KeyError> {
-    let mut seed = [0_u8; 32];
-    rand::fill(&mut seed);
-    let seed = URL_SAFE_NO_PAD.encode(seed);
-    let public = public_pass_key(&seed)?;
-    Ok((seed, public))
-}
-
-/// The public key of a private one, both in base64url.
-pub fn public_pass_key(seed: &str) -> Result<String, KeyError> {
-    key_pair(seed).map(|pair| public_key(&pair))
-}
-
-fn decode_key(text: &str) -> Result<[u8; 32], KeyError> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Malformed)?;
-    bytes.try_into().map_err(|_| KeyError::Malformed)
-}
-
-fn key_pair(seed: &str) -> Result<Ed25519KeyPair, KeyError> {
-    Ed25519KeyPair::from_seed_unchecked(&decode_key(seed)?).map_err(|_| KeyError::Malformed)
-}
-
-fn public_key(pair: &Ed25519KeyPair) -> String {
-    URL_SAFE_NO_PAD.encode(pair.public_key().as_ref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokens::generate_pass_key;
 
     fn pass(id: PassId) -> Pass {
         let expires_at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();

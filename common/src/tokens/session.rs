@@ -13,7 +13,9 @@ use crate::ids::UserId;
 pub enum Role {
     /// Buys tickets.
     User,
-    /// Runs on-sales as well.
+    /// Lets people in at the door as well.
+    Staff,
+    /// Runs on-sales as well, and does all that staff does.
     Admin,
 }
 

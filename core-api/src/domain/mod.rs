@@ -13,6 +13,7 @@ pub mod reservation;
 pub mod seat;
 pub mod seat_log;
 pub mod text;
+pub mod ticket;
 pub mod waitlist;
 
 /// Something that this service depends on failed it.

@@ -10,6 +10,8 @@ pub enum RefundRefusal {
     Closed,
     /// The balance would be over what a balance can be.
     OverLimit,
+    /// Its ticket was let in.
+    CheckedIn,
 }
 
 /// The balance after `amount` has gone back to it. Refunds end `until` before the concert's day begins in UTC; `now` is

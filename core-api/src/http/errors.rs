@@ -1,5 +1,6 @@
 //! Which failure of the domain is which code for clients: one exhaustive match per error, and nowhere else.
 
+use common::clock::rfc3339;
 use common::problem::{ErrorCode, Problem};
 
 use crate::domain::Fault;
@@ -9,6 +10,7 @@ use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
 use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
+use crate::domain::ticket::{CheckInRefusal, NoTicket, UndoRefusal};
 use crate::domain::waitlist::JoinRefusal;
 use crate::service::HashError;
 
@@ -99,9 +101,51 @@ impl From<ExtendRefusal> for Problem {
 
 impl From<RefundRefusal> for Problem {
     fn from(refusal: RefundRefusal) -> Self {
+        match refusal {
+            RefundRefusal::Closed => Self::new(ErrorCode::RefundClosed),
+            RefundRefusal::OverLimit => Self::new(ErrorCode::BalanceLimit),
+            RefundRefusal::CheckedIn => Self::new(ErrorCode::AlreadyCheckedIn).saying(
+                "입장 처리된 티켓은 환불할 수 없습니다.",
+                "Its ticket has been checked in: it can't be given back for its money any more.",
+            ),
+        }
+    }
+}
+
+impl From<NoTicket> for Problem {
+    fn from(refusal: NoTicket) -> Self {
         Self::new(match refusal {
-            RefundRefusal::Closed => ErrorCode::RefundClosed,
-            RefundRefusal::OverLimit => ErrorCode::BalanceLimit,
+            NoTicket::Unknown => ErrorCode::NotFound,
+            NoTicket::NotPaid => ErrorCode::NotPaid,
+            NoTicket::Expired => ErrorCode::ReservationExpired,
+            NoTicket::Revoked => ErrorCode::TicketRevoked,
+        })
+    }
+}
+
+impl From<CheckInRefusal> for Problem {
+    fn from(refusal: CheckInRefusal) -> Self {
+        match refusal {
+            CheckInRefusal::Unknown => Self::new(ErrorCode::TicketInvalid),
+            CheckInRefusal::WrongConcert => Self::new(ErrorCode::WrongConcert),
+            CheckInRefusal::Revoked => Self::new(ErrorCode::TicketRevoked),
+            CheckInRefusal::AlreadyCheckedIn { at, by } => Self::new(ErrorCode::AlreadyCheckedIn)
+                .saying(
+                    format!("이미 입장 처리된 티켓입니다 ({}).", rfc3339(at)),
+                    format!("This ticket has been checked in already, at {}.", rfc3339(at)),
+                )
+                .with("checkedInAt", rfc3339(at))
+                .with("checkedInBy", by.to_string()),
+            CheckInRefusal::UnknownUser => Self::new(ErrorCode::InvalidSession),
+        }
+    }
+}
+
+impl From<UndoRefusal> for Problem {
+    fn from(refusal: UndoRefusal) -> Self {
+        Self::new(match refusal {
+            UndoRefusal::NeverCheckedIn => ErrorCode::NotFound,
+            UndoRefusal::UnknownUser => ErrorCode::InvalidSession,
         })
     }
 }

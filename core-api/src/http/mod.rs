@@ -2,6 +2,7 @@
 
 mod auth;
 mod balance;
+mod check_ins;
 mod concerts;
 mod errors;
 mod health;
@@ -13,6 +14,7 @@ mod queue_pass;
 mod reservations;
 mod seat_events;
 mod seats;
+mod tickets;
 mod waitlist;
 
 use axum::extract::DefaultBodyLimit;
@@ -53,8 +55,14 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(write.clone(), "/reservation", post(reservations::reserve)),
         endpoint(read.clone(), "/reservation", get(reservations::list)),
         endpoint(read.clone(), "/reservation/{reservationId}", get(reservations::one)),
-        endpoint(remove, "/reservation/{reservationId}", delete(reservations::cancel)),
+        endpoint(remove.clone(), "/reservation/{reservationId}", delete(reservations::cancel)),
         endpoint(write.clone(), "/reservation/{reservationId}/extend", post(reservations::extend)),
+        endpoint(read.clone(), "/reservation/{reservationId}/ticket", get(tickets::ticket)),
+        endpoint(read.clone(), "/reservation/{reservationId}/ticket.svg", get(tickets::picture)),
+        endpoint(read.clone(), "/.well-known/ticket-keys.json", get(tickets::keys)),
+        endpoint(write.clone(), "/admin/check-ins", post(check_ins::check_in)),
+        endpoint(remove, "/admin/check-ins/{reservationId}", delete(check_ins::undo)),
+        endpoint(read.clone(), "/admin/concerts/{concertId}/tickets", get(check_ins::tickets)),
         endpoint(read.clone(), "/balance", get(balance::balance)),
         endpoint(write.clone(), "/balance", post(balance::charge)),
         endpoint(read.clone(), "/balance/entries", get(balance::entries)),

@@ -23,7 +23,7 @@ use crate::domain::best_available::Wish;
 use crate::domain::catalogue::SaleStatus;
 use crate::domain::effect::{Answer, Done, Record};
 use crate::domain::hall::SeatChoice;
-use crate::domain::reservation::{Held, HeldSeat, Order, Reservation, seconds_between};
+use crate::domain::reservation::{Held, HeldSeat, Order, Reservation, ReservationStatus, seconds_between};
 use crate::domain::seat::{Seat, SeatNumber, Section};
 use crate::state::AppState;
 
@@ -232,11 +232,15 @@ struct ReservationView {
     completed_at: Option<DateTime<Utc>>,
     #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
     extended_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
 }
 
 impl From<Reservation> for ReservationView {
     fn from(reservation: Reservation) -> Self {
+        let is_paid = reservation.status == ReservationStatus::Completed;
         Self {
+            ticket: is_paid.then(|| format!("/reservation/{}/ticket", reservation.id)),
             expires_in_seconds: reservation.seconds_left(),
             reservation_id: reservation.id,
             concert_id: reservation.concert,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Options, world, world_with};
+use crate::support::{Options, World, world, world_with};
 
 const PASSWORD: &str = "correct horse battery";
 /// Where one account is tried on purpose more often than people do.
@@ -131,4 +131,41 @@ async fn a_session_of_a_user_that_is_gone_is_no_session() {
     let body = json!({ "concertId": concert.id, "seatNumber": 1 });
     world.post("/reservation", &body).by(&person).pass(&pass).send().await.assert_problem(401, "invalid_session");
     assert_eq!(world.lock(&concert, 0).await, None);
+}
+
+/// `core-api set-role` with these words; its exit status and what it says where it fails.
+async fn set_role(world: &World, words: [&'static str; 2]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_core-api"));
+    command.arg("set-role").args(words).env("DATABASE_URL", &world.database_url);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn a_role_is_set_by_whoever_runs_the_site_and_counts_from_the_next_session() {
+    let world = world().await;
+    let account = json!({ "username": "Door", "email": "door@example.com", "password": "at the door" });
+    assert_eq!(world.post("/auth/signup", &account).send().await.status, 200);
+    let try_door = async || {
+        let login = json!({ "userId": "door@example.com", "password": "at the door" });
+        let token = world.post("/auth/login", &login).send().await.json["token"].as_str().unwrap().to_owned();
+        let bearer = format!("Bearer {token}");
+        let check_in = world.post("/admin/check-ins", &json!({ "code": "" })).header("authorization", &bearer);
+        let undo = world.delete("/admin/check-ins/7").header("authorization", &bearer);
+        (check_in.send().await.status.as_u16(), undo.send().await.status.as_u16())
+    };
+    // 400: let through, and then refused for what was sent.
+    for (role, door) in [("user", (403, 403)), ("staff", (400, 403)), ("admin", (400, 400)), ("user", (403, 403))] {
+        let (status, said) = set_role(&world, ["Door@Example.com", role]).await;
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(try_door().await, door, "{role}");
+    }
+    for (words, why) in [
+        (["nobody@example.com", "staff"], "there is no account"),
+        (["door@example.com", "root"], "possible values: user, staff, admin"),
+        (["door", "staff"], "an email has one @"),
+    ] {
+        let (status, said) = set_role(&world, words).await;
+        assert!(status != Some(0) && said.contains(why), "{words:?}: {said}");
+    }
 }

@@ -143,6 +143,8 @@ async fn constraints_and_indexes_have_the_names_that_the_code_knows() {
         "ledger_entries_transfer_balances",
         "idempotency_keys_user_id_fkey",
         "idempotency_keys_pkey",
+        "check_ins_checked_in_by_fkey",
+        "check_ins_undone_by_fkey",
     ] {
         assert_eq!(
             world.sql(&format!("SELECT count(*) FROM pg_constraint WHERE conname = '{name}'")).await,
@@ -231,6 +233,10 @@ async fn the_frequent_queries_use_their_indexes() {
         (
             "SELECT id FROM ledger_entries WHERE user_id = '0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20' AND id < 5 ORDER BY id DESC LIMIT 10",
             "ledger_entries_user_id_id_idx",
+        ),
+        (
+            "SELECT id FROM reservations WHERE concert_id = '0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20' AND id > '0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20' ORDER BY id LIMIT 10",
+            "reservations_concert_id_id_idx",
         ),
     ] {
         let mut transaction = world.pool.begin().await.unwrap();

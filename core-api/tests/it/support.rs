@@ -24,6 +24,8 @@ use uuid::Uuid;
 use crate::client::{Answer, Request};
 
 const SESSION_SECRET: &str = "a-session-secret-for-tests-of-core-api";
+/// What signs tickets, a seed.
+pub(crate) const ENTRY_TICKET_KEY: &str = "dGlja2V0cy1vZi10ZXN0cy1zaWduZWQtYnktdGhpcyE";
 /// How long anything asynchronous may take in a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -91,6 +93,7 @@ pub(crate) async fn world_with(options: Options) -> World {
         ("REDIS_MODE".to_owned(), if options.cluster { "cluster" } else { "standalone" }.to_owned()),
         ("SESSION_SECRET".to_owned(), SESSION_SECRET.to_owned()),
         ("PASS_PUBLIC_KEYS".to_owned(), public),
+        ("ENTRY_TICKET_PRIVATE_KEYS".to_owned(), ENTRY_TICKET_KEY.to_owned()),
         ("CORE_API_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
     ];
     settings.extend(options.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -196,6 +199,17 @@ impl World {
             assert_eq!(charged.status, 200, "{}", charged.text);
         }
         person
+    }
+
+    /// Somebody with another role.
+    pub(crate) async fn colleague(&self, role: Role) -> Person {
+        let person = self.user("0").await;
+        let name = if role == Role::Admin { "admin" } else { "staff" };
+        self.execute(&format!("UPDATE users SET role = '{name}' WHERE id = '{}'", person.id)).await;
+        let issued_at = self.clock.now();
+        let expires_at = issued_at + TimeDelta::hours(1);
+        let session = self.sessions.sign(&Session { user: person.id, role, issued_at, expires_at });
+        Person { session, ..person }
     }
 
     /// A valid session.
@@ -309,13 +323,32 @@ impl World {
 
     /// Everything that business decides, as one text: to see that nothing was changed.
     pub(crate) async fn everything(&self) -> String {
-        let tables = ["users", "seats", "reservations", "payments", "ledger_entries"];
+        let tables = ["users", "seats", "reservations", "payments", "ledger_entries", "check_ins"];
         let mut all = String::new();
         for table in tables {
             let rows = format!("SELECT coalesce(string_agg(t::text, ';' ORDER BY t::text), '') FROM {table} t");
             all.push_str(&self.sql(&rows).await);
         }
         all
+    }
+
+    /// Waits until so many wait for locks in the database.
+    pub(crate) async fn locks_waited_for(&self, count: usize) {
+        eventually("they wait for the lock", async || {
+            let waiting =
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            (self.sql(waiting).await.parse::<usize>().unwrap() >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// Holds and pays for one seat; the reservation.
+    pub(crate) async fn buy(&self, person: &Person, concert: &Concert, seat: usize) -> Uuid {
+        let reservation = self.hold(person, concert, seat).await;
+        let body = serde_json::json!({ "reservationId": reservation });
+        let paid = self.post("/payment", &body).by(person).send().await;
+        assert_eq!(paid.status, 200, "{}", paid.text);
+        reservation
     }
 
     /// That everything holds that must always hold.

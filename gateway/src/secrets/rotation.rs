@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
-use common::tokens::{KeyError, PassKeys, SessionKeys, TicketKeys, generate_pass_key, public_pass_key};
+use common::tokens::{
+    EntryTicketSigner, KeyError, PassKeys, SessionKeys, TicketKeys, generate_pass_key, public_pass_key,
+};
 
 use super::env_file::{EnvFile, ListError};
 
@@ -37,6 +39,9 @@ pub enum KeyList {
     /// Of passes, with `PASS_PUBLIC_KEYS`
     #[value(name = "PASS_PRIVATE_KEYS")]
     PassPrivateKeys,
+    /// Of the tickets that are shown at the door; dropped only where it is named
+    #[value(name = "ENTRY_TICKET_PRIVATE_KEYS")]
+    EntryTicketPrivateKeys,
 }
 
 impl KeyList {
@@ -45,7 +50,14 @@ impl KeyList {
             Self::SessionSecret => "SESSION_SECRET",
             Self::TicketSecret => "TICKET_SECRET",
             Self::PassPrivateKeys => "PASS_PRIVATE_KEYS",
+            Self::EntryTicketPrivateKeys => "ENTRY_TICKET_PRIVATE_KEYS",
         }
+    }
+
+    /// Whether a step that names no list is for this one. Tickets are printed and kept for months: who drops their old
+    /// keys with those of sessions turns people away at the door.
+    fn takes_unnamed(self, step: Step) -> bool {
+        self != Self::EntryTicketPrivateKeys || step != Step::Drop
     }
 
     /// Refuses what the services would refuse at their start.
@@ -54,6 +66,7 @@ impl KeyList {
             Self::SessionSecret => SessionKeys::new(keys).map(drop),
             Self::TicketSecret => TicketKeys::new(keys).map(drop),
             Self::PassPrivateKeys => PassKeys::new(&public_keys(keys)?).map(drop),
+            Self::EntryTicketPrivateKeys => EntryTicketSigner::new(keys).map(drop),
         }
     }
 }
@@ -84,14 +97,15 @@ pub enum RotationError {
     TooMany(&'static str),
 }
 
-/// Takes a step in the text of an environment file, for the lists `only` or, where it is empty, for all. All of it or
-/// nothing: where one list can't take the step, none does.
+/// Takes a step in the text of an environment file, for the lists `only` or, where it is empty, for all; but no entry
+/// ticket's key is dropped unless its list is named. All of it or nothing: where one list can't take the step, none does.
 pub fn rotate(text: &str, step: Step, only: &[KeyList]) -> Result<String, RotationError> {
     if text.trim().is_empty() {
         return Err(RotationError::Nothing);
     }
     let mut file = EnvFile::new(text);
-    for list in KeyList::value_variants().iter().filter(|list| only.is_empty() || only.contains(list)) {
+    let wanted = |list: &&KeyList| only.contains(list) || (only.is_empty() && list.takes_unnamed(step));
+    for list in KeyList::value_variants().iter().filter(wanted) {
         rotate_list(&mut file, step, *list)?;
     }
     Ok(file.text())
@@ -143,7 +157,8 @@ fn are_a_pair(derived: &[String], written: &[String]) -> Result<(), RotationErro
 mod tests {
     use super::*;
 
-    const LISTS: [&str; 4] = ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", PASS_PUBLIC_KEYS];
+    const ENTRY_TICKETS: &str = "ENTRY_TICKET_PRIVATE_KEYS";
+    const LISTS: [&str; 5] = ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", PASS_PUBLIC_KEYS, ENTRY_TICKETS];
 
     fn file() -> String {
         let secrets = crate::secrets::generate().unwrap();
@@ -168,7 +183,9 @@ mod tests {
         let before = file();
         let added = after(&before, &[Step::Add]);
         let used = after(&added, &[Step::Use]);
-        let dropped = after(&used, &[Step::Drop]);
+        let kept = after(&used, &[Step::Drop]);
+        assert_eq!(keys(&kept, ENTRY_TICKETS), keys(&used, ENTRY_TICKETS), "printed tickets outlive a rotation");
+        let dropped = rotate(&kept, Step::Drop, &[KeyList::EntryTicketPrivateKeys]).unwrap();
         for name in LISTS {
             let old = keys(&before, name)[0].clone();
             let [first, new] = keys(&added, name).try_into().unwrap();
@@ -191,7 +208,7 @@ mod tests {
     fn each_new_secret_is_another() {
         let text = after(&file(), &[Step::Add, Step::Add]);
         let all: BTreeSet<String> = LISTS.iter().flat_map(|name| keys(&text, name)).collect();
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 15);
     }
 
     #[test]
@@ -201,6 +218,7 @@ mod tests {
             (KeyList::SessionSecret, &["SESSION_SECRET"][..]),
             (KeyList::TicketSecret, &["TICKET_SECRET"]),
             (KeyList::PassPrivateKeys, &["PASS_PRIVATE_KEYS", PASS_PUBLIC_KEYS]),
+            (KeyList::EntryTicketPrivateKeys, &[ENTRY_TICKETS]),
         ] {
             let text = rotate(&before, Step::Add, &[only]).unwrap();
             for name in LISTS {
@@ -230,7 +248,9 @@ mod tests {
     #[test]
     fn drop_before_use_takes_add_back() {
         let before = file();
-        assert_eq!(after(&before, &[Step::Add, Step::Drop]), before);
+        let added = after(&before, &[Step::Add]);
+        let dropped = after(&added, &[Step::Drop]);
+        assert_eq!(rotate(&dropped, Step::Drop, &[KeyList::EntryTicketPrivateKeys]).unwrap(), before);
     }
 
     #[test]

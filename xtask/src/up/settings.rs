@@ -18,7 +18,7 @@ const STACK_FILE: &str = "stack.env";
 /// Its owner's only: the database's URL may hold a password.
 const PRIVATE_FILE_MODE: u32 = 0o600;
 /// What `up` decides itself.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "GATEWAY_LISTEN",
     "CORE_API_LISTEN",
     "CORE_API_URLS",
@@ -30,6 +30,7 @@ const OURS: [&str; 12] = [
     "TICKET_SECRET",
     "PASS_PRIVATE_KEYS",
     "PASS_PUBLIC_KEYS",
+    "ENTRY_TICKET_PRIVATE_KEYS",
     "TRUSTED_PROXIES",
 ];
 /// What the load tests have to know of rooms without settings of their own.

@@ -11,7 +11,7 @@ pub(super) fn text(plan: &Plan) -> String {
 Onsale is running at {url}
 
   Demo logins, all with the password onsale-demo:
-    alice@example.com   bob@example.com   admin@example.com (admin)
+    alice@example.com   bob@example.com   staff@example.com (at the door)   admin@example.com (admin)
 
   Sell a ticket (paste all lines):
 

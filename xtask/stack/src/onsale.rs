@@ -24,6 +24,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Only its owner may read the file with the secrets.
 const SECRETS_MODE: u32 = 0o600;
 
+/// What every file of secrets has had from the first.
+const FIRST_SECRETS: [&str; 4] = ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", "PASS_PUBLIC_KEYS"];
+/// What a file of an earlier version may lack.
+const ENTRY_TICKETS: &str = "ENTRY_TICKET_PRIVATE_KEYS";
+
 /// What the services sign and verify tokens with. Its debug output shows none of it.
 #[derive(Clone)]
 pub struct Secrets(BTreeMap<String, String>);
@@ -41,10 +46,10 @@ impl Secrets {
         Self::parse(&text)
     }
 
-    /// Those of the file, or new ones that are then written to it.
+    /// Those of the file, or new ones that are then written to it; so is what a file of an earlier version lacks.
     pub fn load_or_generate(file: &Path, gateway: &Path) -> Result<Self> {
         if let Ok(text) = std::fs::read_to_string(file) {
-            return Self::parse(&text).with_context(|| file.display().to_string());
+            return Self::complete(&text, file, gateway).with_context(|| file.display().to_string());
         }
         let secrets = Self::generate(gateway)?;
         let lines: Vec<String> = secrets.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -63,6 +68,17 @@ impl Secrets {
         self.0.get(name).map(String::as_str).with_context(|| format!("the secrets have no {name}"))
     }
 
+    fn complete(text: &str, file: &Path, gateway: &Path) -> Result<Self> {
+        if text.lines().any(|line| line.starts_with(ENTRY_TICKETS)) {
+            return Self::parse(text);
+        }
+        let line = format!("{ENTRY_TICKETS}={}", Self::generate(gateway)?.get(ENTRY_TICKETS)?);
+        let text = format!("{}\n{line}\n", text.trim_end());
+        let secrets = Self::parse(&text)?;
+        writeln!(std::fs::OpenOptions::new().append(true).open(file)?, "{line}")?;
+        Ok(secrets)
+    }
+
     fn parse(text: &str) -> Result<Self> {
         let secrets: BTreeMap<String, String> = text
             .lines()
@@ -70,7 +86,7 @@ impl Secrets {
             .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
             .collect();
         let secrets = Self(secrets);
-        for name in ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", "PASS_PUBLIC_KEYS"] {
+        for name in FIRST_SECRETS.iter().chain([&ENTRY_TICKETS]) {
             ensure!(!secrets.get(name)?.is_empty(), "{name} is empty");
         }
         Ok(secrets)
@@ -193,7 +209,7 @@ impl Setup {
     fn core_api_env(&self) -> BTreeMap<String, String> {
         let mut env = self.common_env();
         env.insert("DATABASE_URL".into(), self.database_url.clone());
-        for secret in ["SESSION_SECRET", "PASS_PUBLIC_KEYS"] {
+        for secret in ["SESSION_SECRET", "PASS_PUBLIC_KEYS", ENTRY_TICKETS] {
             let value = self.secrets.get(secret).unwrap_or_default();
             env.insert(secret.into(), value.to_owned());
         }
@@ -297,7 +313,28 @@ impl Service {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "SESSION_SECRET=a=b\nTICKET_SECRET=c\nPASS_PRIVATE_KEYS=k1:d\nPASS_PUBLIC_KEYS=k1:e\n";
+    const OLD: &str = "SESSION_SECRET=a=b\nTICKET_SECRET=c\nPASS_PRIVATE_KEYS=k1:d\nPASS_PUBLIC_KEYS=k1:e\n";
+    const TEXT: &str = concat!(
+        "SESSION_SECRET=a=b\nTICKET_SECRET=c\nPASS_PRIVATE_KEYS=k1:d\nPASS_PUBLIC_KEYS=k1:e\n",
+        "ENTRY_TICKET_PRIVATE_KEYS=k1:f\n"
+    );
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_given_what_it_lacks_and_keeps_the_rest() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = crate::scratch::Scratch::new("secrets").unwrap();
+        let (file, gateway) = (folder.path().join("secrets.env"), folder.path().join("gateway"));
+        std::fs::write(&file, OLD).unwrap();
+        std::fs::write(&gateway, format!("#!/bin/sh\nprintf '{}'\n", TEXT.replace("a=b", "new"))).unwrap();
+        std::fs::set_permissions(&gateway, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let secrets = Secrets::load_or_generate(&file, &gateway).unwrap();
+        assert_eq!(secrets.get("SESSION_SECRET").unwrap(), "a=b");
+        assert_eq!(secrets.get(ENTRY_TICKETS).unwrap(), "k1:f");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), TEXT);
+        // Complete, it is asked for nothing any more.
+        std::fs::remove_file(&gateway).unwrap();
+        assert_eq!(Secrets::load_or_generate(&file, &gateway).unwrap().get(ENTRY_TICKETS).unwrap(), "k1:f");
+    }
 
     #[test]
     fn a_redis_mode_is_read_as_it_is_written() {

@@ -20,6 +20,7 @@ impl TryFrom<AccountRow> for Account {
     fn try_from(row: AccountRow) -> Result<Self, Fault> {
         let role = match row.role.as_str() {
             "user" => Role::User,
+            "staff" => Role::Staff,
             "admin" => Role::Admin,
             other => return Err(unreadable("role", &other)),
         };
@@ -48,6 +49,28 @@ impl Db {
             })
         });
         created.await.map(|_| user)
+    }
+
+    /// Says what an account may do, from the next time that its owner signs in; `false` where there is no such account.
+    pub async fn set_role(&self, email: &Email, role: Role) -> Result<bool, Fault> {
+        let role = match role {
+            Role::User => "user",
+            Role::Staff => "staff",
+            Role::Admin => "admin",
+        };
+        within(async {
+            Ok::<_, Fault>(
+                sqlx::query_scalar!(
+                    r#"WITH changed AS (UPDATE users SET role = $2 WHERE email = $1 AND role <> $2)
+                       SELECT EXISTS (SELECT FROM users WHERE email = $1) AS "exists!""#,
+                    email.as_str(),
+                    role
+                )
+                .fetch_one(&self.pool)
+                .await?,
+            )
+        })
+        .await
     }
 
     /// The account that a login names, if there is one that has a password.

@@ -1,4 +1,4 @@
-//! What demo data needs beyond what the service itself does: concerts, and who is an admin.
+//! What demo data needs beyond what the service itself does: concerts.
 
 use common::ids::{ConcertId, UserId};
 use common::money::Money;
@@ -81,17 +81,6 @@ impl Db {
                 .fetch_optional(&self.pool)
                 .await?;
             row.map(|row| Ok(DemoUser { id: row.id.into(), balance: money(row.balance)? })).transpose()
-        })
-        .await
-    }
-
-    /// Makes an account an admin's.
-    pub async fn make_admin(&self, user: UserId) -> Result<(), Fault> {
-        within(async {
-            sqlx::query!("UPDATE users SET role = 'admin' WHERE id = $1 AND role <> 'admin'", user.as_uuid())
-                .execute(&self.pool)
-                .await?;
-            Ok(())
         })
         .await
     }

@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod catalogue;
+mod check_ins;
 mod demo;
 mod ended;
 mod errors;
@@ -15,6 +16,7 @@ mod payments;
 mod refunds;
 mod reservations;
 mod sweeping;
+mod tickets;
 mod waitlist;
 
 use std::str::FromStr as _;

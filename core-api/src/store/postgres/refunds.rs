@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::reservations::status;
 use super::{Db, money, unreadable, utc, within};
 use crate::domain::Fault;
-use crate::domain::refund::decide;
+use crate::domain::refund::{RefundRefusal, decide};
 use crate::domain::reservation::{CancelError, Canceled, ReservationStatus, SeatLock};
 
 impl Db {
@@ -83,6 +83,10 @@ async fn refund(
     amount: Money,
     until: TimeDelta,
 ) -> Result<(), CancelError> {
+    // Asked once the reservation is locked, and so after whoever let it in.
+    if is_checked_in(connection, id).await? {
+        return Err(CancelError::Refused(RefundRefusal::CheckedIn));
+    }
     let (balance, date, now) = lock_balance(connection, user, concert).await?;
     let balance = decide(balance, amount, date, until, now).map_err(CancelError::Refused)?;
     let written = sqlx::query!(
@@ -119,6 +123,16 @@ async fn refund(
         // The transaction is given up: a paid reservation has its payment and its seat, or we have a fault.
         Err(unreadable("payment", &id).into())
     }
+}
+
+/// Whether a reservation's ticket was let in.
+async fn is_checked_in(connection: &mut PgConnection, id: ReservationId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM check_ins WHERE reservation_id = $1 AND undone_at IS NULL) AS "is_checked_in!""#,
+        id.as_uuid()
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Locks the user's balance; the balance, the concert's day, and the time once everything was locked.
