@@ -58,6 +58,11 @@ impl App {
         lifecycle.spawn("sweeper", worker::sweep(db.clone(), self.state.returns.clone(), stopping.clone()));
         lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
         lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
+        lifecycle.spawn("webhooks", worker::deliver_webhooks(self.state.webhooks.clone(), stopping.clone()));
+        lifecycle.spawn(
+            "webhook upkeep",
+            worker::keep_up_webhooks(db.clone(), self.state.webhooks.retry_for(), stopping.clone()),
+        );
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         let logins = self.logins();
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));

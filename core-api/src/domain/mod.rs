@@ -14,6 +14,9 @@ pub mod seat;
 pub mod seat_log;
 pub mod text;
 pub mod waitlist;
+pub mod webhook;
+pub mod webhook_delivery;
+pub mod webhook_target;
 
 /// Something that this service depends on failed it.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -15,6 +15,9 @@ mod refunds;
 mod reservations;
 mod sweeping;
 mod waitlist;
+mod webhook_deliveries;
+mod webhook_upkeep;
+mod webhooks;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -32,6 +35,7 @@ pub use extending::Extended;
 pub use payment_batch::{BatchError, PaymentOrder, Verdict};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;
+pub use webhook_upkeep::Backlog;
 
 use crate::domain::Fault;
 
