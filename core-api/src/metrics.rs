@@ -56,14 +56,8 @@ pub(crate) const WEBHOOK_DEAD_LETTERS: Metric = Metric {
 };
 
 /// What only a core-api keeps.
-pub const METRICS: &[Metric] = &[
-    TIME_TO_RESALE,
-    SEAT_STREAMS,
-    WEBHOOK_BACKLOG,
-    WEBHOOK_OLDEST,
-    WEBHOOK_DELIVERIES,
-    WEBHOOK_DEAD_LETTERS,
-];
+pub const METRICS: &[Metric] =
+    &[TIME_TO_RESALE, SEAT_STREAMS, WEBHOOK_BACKLOG, WEBHOOK_OLDEST, WEBHOOK_DELIVERIES, WEBHOOK_DEAD_LETTERS];
 
 #[cfg(test)]
 mod tests {

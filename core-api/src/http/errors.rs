@@ -141,9 +141,7 @@ impl From<TargetError> for Problem {
                 invalid("url이 올바른 https 주소가 아닙니다.", "url is not a valid https address.")
             }
             TargetError::NotHttps => invalid("url은 https여야 합니다.", "url must be https."),
-            TargetError::Private => {
-                invalid("url은 공개된 주소여야 합니다.", "url must lead to a public address.")
-            }
+            TargetError::Private => invalid("url은 공개된 주소여야 합니다.", "url must lead to a public address."),
         }
     }
 }

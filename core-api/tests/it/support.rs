@@ -198,6 +198,16 @@ impl World {
         person
     }
 
+    /// An administrator.
+    pub(crate) async fn administrator(&self) -> Person {
+        let person = self.user("0").await;
+        self.execute(&format!("UPDATE users SET role = 'admin' WHERE id = '{}'", person.id)).await;
+        let issued_at = self.clock.now();
+        let expires_at = issued_at + TimeDelta::hours(1);
+        let session = self.sessions.sign(&Session { user: person.id, role: Role::Admin, issued_at, expires_at });
+        Person { session, ..person }
+    }
+
     /// A valid session.
     pub(crate) fn session(&self, user: UserId) -> String {
         self.session_until(user, self.clock.now() + TimeDelta::hours(1))

@@ -121,10 +121,8 @@ impl Db {
     /// Whether there is such a webhook.
     pub async fn has_webhook(&self, id: WebhookId) -> Result<bool, Fault> {
         within(async {
-            let found = sqlx::query_scalar!(
-                r#"SELECT EXISTS (SELECT FROM webhooks WHERE id = $1) AS "found!""#,
-                id.as_uuid()
-            );
+            let found =
+                sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM webhooks WHERE id = $1) AS "found!""#, id.as_uuid());
             Ok::<_, Fault>(found.fetch_one(&self.pool).await?)
         })
         .await
