@@ -69,10 +69,13 @@ impl TargetRules {
 
     /// Reads an URL that webhooks may have.
     pub fn read(&self, url: &str) -> Result<Uri, TargetError> {
-        if url.len() > MAX_URL_LEN || url.contains(['#', '@', '\\']) {
+        if url.len() > MAX_URL_LEN || url.contains(['#', '\\']) {
             return Err(TargetError::Malformed);
         }
         let uri: Uri = url.parse().map_err(|_| TargetError::Malformed)?;
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(TargetError::Malformed);
+        }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(TargetError::Malformed)?;
         match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => {}
@@ -151,7 +154,7 @@ mod tests {
 
     #[test]
     fn urls_are_judged_by_their_text_first() {
-        assert!(strict().read("https://hooks.example.com:8443/onsale?site=1").is_ok());
+        assert!(strict().read("https://hooks.example.com:8443/@onsale?site=1").is_ok());
         for (url, error) in [
             ("", TargetError::Malformed),
             ("hooks.example.com", TargetError::Malformed),

@@ -24,8 +24,10 @@ use tower::Service;
 use crate::domain::webhook_delivery::Outcome;
 use crate::domain::webhook_target::TargetRules;
 
-/// How long an attempt takes at most: name, connection and answer.
+/// How long an attempt takes at most: name, connection and the head of the answer.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same of the answer's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Shorter than servers keep idle connections, so that few are closed under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ impl WebhookSender {
         Ok(Self { client, rules })
     }
 
-    /// Posts once. Whatever the receiver does, this ends within [`ATTEMPT_TIMEOUT`].
+    /// Posts once. Whatever the receiver does, this ends within [`ATTEMPT_TIMEOUT`] and [`BODY_TIMEOUT`].
     pub(crate) async fn post(&self, letter: Letter) -> Outcome {
         // Again: the rules may have changed since it was subscribed.
         let Ok(uri) = self.rules.read(&letter.url) else { return Outcome::Forbidden };
@@ -87,14 +89,13 @@ impl WebhookSender {
             .header("webhook-signature", letter.signature)
             .body(Full::new(Bytes::from(letter.body)));
         let Ok(request) = request else { return Outcome::Forbidden };
-        let answered = tokio::time::timeout(ATTEMPT_TIMEOUT, async {
-            let (head, body) = self.client.request(request).await?.into_parts();
-            // What can't be read changes nothing: the head has said it. One too long costs the connection.
-            let _ = Limited::new(body, MAX_BODY_BYTES).collect().await;
-            Ok::<_, hyper_util::client::legacy::Error>(head.status)
-        });
-        match answered.await {
-            Ok(Ok(status)) => outcome_of(status),
+        match tokio::time::timeout(ATTEMPT_TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(answer)) => {
+                let (head, body) = answer.into_parts();
+                // What can't be read changes nothing: the head has said it. It costs the connection.
+                let _ = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await;
+                outcome_of(head.status)
+            }
             Ok(Err(error)) => outcome_of_failure(&error),
             Err(_) => Outcome::TimedOut,
         }
@@ -183,6 +184,23 @@ mod tests {
         for url in ["http://hooks.example.com/", "https://127.0.0.1/", "https://[::1]/", "nonsense"] {
             assert_eq!(strict.post(letter(url)).await, Outcome::Forbidden, "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_end_has_been_given() {
+        use tokio::io::AsyncWriteExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+            // Longer than is read, and for ever.
+            while stream.write_all(b"1000\r\n").await.is_ok() && stream.write_all(&[b'x'; 0x1000]).await.is_ok() {
+                let _ = stream.write_all(b"\r\n").await;
+            }
+        });
+        let local = TargetRules::new(true, vec!["127.0.0.0/8".parse().unwrap()]);
+        assert_eq!(WebhookSender::new(Arc::new(local)).unwrap().post(letter(&url)).await, Outcome::Delivered);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use common::clock::SharedClock;
 use common::ids::{UserId, WebhookId};
 use metrics::counter;
+use tokio::sync::Semaphore;
 
 use super::sealing::SealingKeys;
 use super::webhook_sender::{ATTEMPT_TIMEOUT, Letter, WebhookSender};
@@ -23,6 +24,8 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How many events one process delivers to one webhook at once. With the most webhooks that there may be this bounds
 /// all of them, and none waits for another's slowness.
 const AT_ONCE: i64 = 16;
+/// Over how many connections it is written at once what came of deliveries: sales need theirs.
+const WRITING_AT_ONCE: usize = 4;
 /// How long a secret still signs after it was changed.
 const OVERLAP: TimeDelta = TimeDelta::hours(24);
 
@@ -37,6 +40,7 @@ pub struct Webhooks {
     rules: Arc<TargetRules>,
     sender: WebhookSender,
     retry_for: TimeDelta,
+    writing: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Webhooks {
@@ -76,7 +80,15 @@ impl Webhooks {
     pub fn new(db: Db, clock: SharedClock, settings: &WebhookSettings) -> anyhow::Result<Self> {
         let WebhookSettings { keys, rules, retry_for } = settings.clone();
         let sender = WebhookSender::new(Arc::clone(&rules))?;
-        Ok(Self { db, clock: clock, keys, rules, sender, retry_for })
+        Ok(Self {
+            db,
+            clock: clock,
+            keys,
+            rules,
+            sender,
+            retry_for,
+            writing: Arc::new(Semaphore::new(WRITING_AT_ONCE)),
+        })
     }
 
     /// Where webhooks may lead.
@@ -130,6 +142,8 @@ impl Webhooks {
             None => Outcome::Unsealed,
         };
         counter!(WEBHOOK_DELIVERIES.name, "outcome" => outcome.as_str()).increment(1);
+        // It is never closed.
+        let _turn = self.writing.acquire().await;
         if let Err(fault) = self.settle(&claim, outcome).await {
             tracing::warn!(webhook = %claim.webhook, event = %claim.event.id, %fault, "a delivery was not written down");
         }
