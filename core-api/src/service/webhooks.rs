@@ -80,15 +80,7 @@ impl Webhooks {
     pub fn new(db: Db, clock: SharedClock, settings: &WebhookSettings) -> anyhow::Result<Self> {
         let WebhookSettings { keys, rules, retry_for } = settings.clone();
         let sender = WebhookSender::new(Arc::clone(&rules))?;
-        Ok(Self {
-            db,
-            clock: clock,
-            keys,
-            rules,
-            sender,
-            retry_for,
-            writing: Arc::new(Semaphore::new(WRITING_AT_ONCE)),
-        })
+        Ok(Self { db, clock, keys, rules, sender, retry_for, writing: Arc::new(Semaphore::new(WRITING_AT_ONCE)) })
     }
 
     /// Where webhooks may lead.

@@ -145,7 +145,9 @@ async fn there_are_ten_at_most_however_many_ask_at_once() {
     let answers = futures_util::future::join_all(asked).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
     assert_eq!(refused.len(), 4);
-    refused.iter().for_each(|answer| answer.assert_problem(409, "webhook_limit"));
+    for answer in refused {
+        answer.assert_problem(409, "webhook_limit");
+    }
     assert_eq!(world.sql("SELECT count(*) FROM webhooks").await, "10");
 }
 
