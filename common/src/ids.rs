@@ -116,6 +116,10 @@ ids! {
     ReservationId;
     /// One payment of one reservation.
     PaymentId;
+    /// Somebody who is told what happens.
+    WebhookId;
+    /// Something that happened, as webhooks tell it.
+    EventId;
 }
 
 #[cfg(test)]

@@ -114,6 +114,8 @@ codes! {
         "그 사이에 설정이 변경되었습니다. 다시 조회한 뒤 시도해 주세요." "Somebody else has changed these settings meanwhile. Read them again first.";
     DrawNotPossible CONFLICT "draw_not_possible" "No draw possible"
         "지금은 추첨 순서를 설정할 수 없는 대기열입니다." "This room can't be drawn: it has begun, or opens at no time that is still to come.";
+    WebhookLimit CONFLICT "webhook_limit" "Too many webhooks"
+        "웹훅은 10개까지 등록할 수 있습니다." "There are as many webhooks as may be. Remove one first.";
     SoldOut GONE "sold_out" "Sold out"
         "매진되었습니다." "This concert is sold out.";
     ReservationExpired GONE "reservation_expired" "Reservation expired"
@@ -136,6 +138,8 @@ codes! {
         "처리 중 오류가 발생했습니다." "Something went wrong on our side.";
     RecordNotConfigured NOT_IMPLEMENTED "record_not_configured" "No record configured"
         "기록용 데이터베이스가 설정되지 않았습니다." "This needs the database of the record, and none is configured.";
+    WebhooksNotConfigured NOT_IMPLEMENTED "webhooks_not_configured" "No webhooks configured"
+        "웹훅 비밀 키를 암호화할 키가 설정되지 않았습니다." "Secrets of webhooks need a key to be kept under, and none is configured.";
     Unhealthy INTERNAL_SERVER_ERROR "unhealthy" "Unhealthy"
         "의존 서비스에 연결할 수 없습니다." "A service this one depends on can't be reached.";
     ServiceUnavailable SERVICE_UNAVAILABLE "service_unavailable" "Service unavailable"

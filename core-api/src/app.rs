@@ -60,6 +60,11 @@ impl App {
         let left_behind = self.state.left_behind();
         lifecycle.spawn("locks left behind", worker::look_for_locks(left_behind, stopping.clone()));
         lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
+        lifecycle.spawn("webhooks", worker::deliver_webhooks(self.state.webhooks.clone(), stopping.clone()));
+        lifecycle.spawn(
+            "webhook upkeep",
+            worker::keep_up_webhooks(db.clone(), self.state.webhooks.retry_for(), stopping.clone()),
+        );
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         let logins = self.logins();
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));

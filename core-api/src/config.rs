@@ -12,6 +12,8 @@ use common::telemetry;
 use common::tokens::{EntryTicketSigner, PassKeys, SESSION_SECRET, SessionKeys, read_keys};
 use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
+use crate::domain::webhook_target::TargetRules;
+use crate::service::{SealingKeys, WebhookSettings};
 use crate::store::postgres::HoldRules;
 
 /// Where core-api listens.
@@ -120,6 +122,30 @@ const MAX_STREAMS: Setting = Setting {
     unit: "streams",
     meaning: "Streams of changes of seats open at once; more are answered 503 `overloaded`, and their clients ask for the list.",
 };
+const WEBHOOK_SECRET_KEYS: Setting = Setting {
+    name: "WEBHOOK_SECRET_KEYS",
+    default: Some(""),
+    unit: "text of 32 characters or more; several, comma-separated",
+    meaning: "Encrypt the secrets of webhooks in the database; the first encrypts, all decrypt. Without one there are no webhooks.",
+};
+const WEBHOOK_ALLOW_HTTP: Setting = Setting {
+    name: "WEBHOOK_ALLOW_HTTP",
+    default: Some("false"),
+    unit: "`true` or `false`",
+    meaning: "Whether webhooks may be plain http; for a stack on one machine only.",
+};
+const WEBHOOK_ALLOW_NETWORKS: Setting = Setting {
+    name: "WEBHOOK_ALLOW_NETWORKS",
+    default: Some(""),
+    unit: "networks, comma-separated",
+    meaning: "Networks to which webhooks may lead though their addresses are not public.",
+};
+const WEBHOOK_RETRY_HOURS: Setting = Setting {
+    name: "WEBHOOK_RETRY_HOURS",
+    default: Some("24"),
+    unit: "hours",
+    meaning: "For how long it is tried to deliver an event, before it becomes a dead letter.",
+};
 
 /// Every setting, in the order of README.
 pub const SETTINGS: &[Setting] = &[
@@ -147,6 +173,10 @@ pub const SETTINGS: &[Setting] = &[
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
     MAX_STREAMS,
+    WEBHOOK_SECRET_KEYS,
+    WEBHOOK_ALLOW_HTTP,
+    WEBHOOK_ALLOW_NETWORKS,
+    WEBHOOK_RETRY_HOURS,
     telemetry::LOG_FORMAT,
     telemetry::RUST_LOG,
 ];
@@ -156,6 +186,9 @@ const MAX_SECONDS: u32 = 7 * 24 * 3_600;
 
 /// The same for refunds: a year.
 const MAX_REFUND_HOURS: i64 = 366 * 24;
+
+/// The same for webhooks: a week.
+const MAX_RETRY_HOURS: i64 = 7 * 24;
 
 /// What a core-api is told.
 #[derive(Clone)]
@@ -196,6 +229,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// How many streams are open at once at most.
     pub max_streams: usize,
+    /// How webhooks are run.
+    pub webhooks: WebhookSettings,
 }
 
 impl std::fmt::Debug for Config {
@@ -235,6 +270,7 @@ impl Config {
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
         // Fewer than connections: the others are for requests.
         let max_streams = reader.number(&MAX_STREAMS, 0..=15_000);
+        let webhooks = read_webhooks(reader);
         Some(Self {
             listen: listen?,
             metrics_listen,
@@ -258,8 +294,22 @@ impl Config {
             logins_per_account: logins_per_account?,
             max_in_flight: max_in_flight?,
             max_streams: max_streams?,
+            webhooks: webhooks?,
         })
     }
+}
+
+fn read_webhooks(reader: &mut Reader) -> Option<WebhookSettings> {
+    let keys = read_keys(reader, &WEBHOOK_SECRET_KEYS, SealingKeys::new);
+    let allow_http = reader.parse(&WEBHOOK_ALLOW_HTTP);
+    let networks = reader.list(&WEBHOOK_ALLOW_NETWORKS);
+    let allowed: Option<Vec<_>> = networks.iter().map(|network| network.parse().ok()).collect();
+    if allowed.is_none() {
+        reader.fault(&WEBHOOK_ALLOW_NETWORKS, "has a network that is none (10.9.0.0/16 is one)");
+    }
+    let retry_hours = reader.number(&WEBHOOK_RETRY_HOURS, 1..=MAX_RETRY_HOURS);
+    let rules = Arc::new(TargetRules::new(allow_http?, allowed?));
+    Some(WebhookSettings { keys, rules, retry_for: TimeDelta::hours(retry_hours?) })
 }
 
 #[cfg(test)]
@@ -280,6 +330,20 @@ mod tests {
             assert!(message.contains(name), "{message}");
         }
         assert!(!message.contains("too-short"), "{message}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_webhooks_is_named() {
+        let wrong = [
+            ("WEBHOOK_SECRET_KEYS", "hunter2"),
+            ("WEBHOOK_ALLOW_HTTP", "yes"),
+            ("WEBHOOK_ALLOW_NETWORKS", "10.0.0.0/8,home"),
+            ("WEBHOOK_RETRY_HOURS", "0"),
+        ];
+        let reader = Reader::new(wrong.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let message = Config::read(reader).unwrap_err().to_string();
+        assert!(wrong.iter().all(|(name, _)| message.contains(name)), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
     }
 
     #[test]

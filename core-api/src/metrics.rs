@@ -30,8 +30,42 @@ pub(crate) const SEAT_STREAMS: Metric = Metric {
     help: "Streams of changes of seats that are open.",
 };
 
+/// What is still to be delivered.
+pub(crate) const WEBHOOK_BACKLOG: Metric = Metric {
+    name: "onsale_core_api_webhook_backlog",
+    kind: Kind::Gauge,
+    unit: "deliveries",
+    labels: &[],
+    help: "Events still to be delivered to webhooks, up to 100,000. Every core-api tells the same: take the maximum.",
+};
+/// How late it is.
+pub(crate) const WEBHOOK_OLDEST: Metric = Metric {
+    name: "onsale_core_api_webhook_oldest_seconds",
+    kind: Kind::Gauge,
+    unit: "seconds",
+    labels: &[],
+    help: "How long the oldest of them has been waiting. Every core-api tells the same: take the maximum.",
+};
+/// What came of attempts.
+pub(crate) const WEBHOOK_DELIVERIES: Metric = Metric {
+    name: "onsale_core_api_webhook_deliveries_total",
+    kind: Kind::Counter,
+    unit: "attempts",
+    labels: &["outcome"],
+    help: "Attempts to deliver an event, by what came of them, as docs/WEBHOOKS.md names it.",
+};
+/// What was given up.
+pub(crate) const WEBHOOK_DEAD_LETTERS: Metric = Metric {
+    name: "onsale_core_api_webhook_dead_letters_total",
+    kind: Kind::Counter,
+    unit: "deliveries",
+    labels: &[],
+    help: "Deliveries that were given up.",
+};
+
 /// What only a core-api keeps.
-pub const METRICS: &[Metric] = &[TIME_TO_RESALE, LOCKS_LEFT_BEHIND, SEAT_STREAMS];
+pub const METRICS: &[Metric] =
+    &[TIME_TO_RESALE, LOCKS_LEFT_BEHIND, SEAT_STREAMS, WEBHOOK_BACKLOG, WEBHOOK_OLDEST, WEBHOOK_DELIVERIES, WEBHOOK_DEAD_LETTERS];
 
 #[cfg(test)]
 mod tests {

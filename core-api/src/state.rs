@@ -13,7 +13,7 @@ use common::tokens::{EntryTicketSigner, PassKeys, SessionKeys};
 use crate::config::Config;
 use crate::service::{
     BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch,
-    Turns,
+    Turns, Webhooks,
 };
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
@@ -42,6 +42,7 @@ pub struct Parts {
     pub(crate) returns: Returns,
     pub(crate) payments: Payments,
     pub(crate) turns: Turns,
+    pub(crate) webhooks: Webhooks,
     pub(crate) refund_until: TimeDelta,
     pub(crate) in_flight: InFlight,
 }
@@ -60,6 +61,7 @@ impl AppState {
         let (payments, batches) = Payments::new(db.clone());
         let state = Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
+            webhooks: Webhooks::new(db.clone(), Arc::clone(&clock), &config.webhooks)?,
             clock,
             lifecycle,
             sessions: Arc::clone(&config.sessions),

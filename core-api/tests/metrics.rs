@@ -7,10 +7,13 @@
 mod client;
 #[path = "it/support.rs"]
 mod support;
+#[path = "it/webhook_receiver.rs"]
+mod webhook_receiver;
 
 use common::lifecycle::Lifecycle;
 
-use crate::support::{eventually, world};
+use crate::support::eventually;
+use crate::webhook_receiver::{Receiver, Reply, local_world, subscribe};
 
 /// A figure's value in a scrape; 0 where it is not told.
 fn figure(scrape: &str, name: &str) -> f64 {
@@ -19,12 +22,12 @@ fn figure(scrape: &str, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn how_late_a_seat_can_be_sold_again_and_who_watches_are_told() {
+async fn how_late_a_seat_can_be_sold_again_who_watches_and_what_is_delivered_are_told() {
     let lifecycle = Lifecycle::default();
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let address = common::metrics::start(listen, core_api::METRICS, &lifecycle).await.unwrap().unwrap();
     let scrape = async || reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
-    let world = world().await;
+    let world = local_world().await;
     let concert = world.concert(2, "10").await;
     let person = world.user("0").await;
     let (late, given_back) = (world.hold(&person, &concert, 0).await, world.hold(&person, &concert, 1).await);
@@ -51,4 +54,21 @@ async fn how_late_a_seat_can_be_sold_again_and_who_watches_are_told() {
     let below =
         |bound: &str| figure(&told, &format!("onsale_core_api_time_to_resale_seconds_bucket{{le=\"{bound}\"}}"));
     assert_eq!((below("2"), below("10")), (0.0, 1.0));
+
+    let (admin, receiver) = (world.administrator().await, Receiver::content().await);
+    subscribe(&world, &admin, &receiver.url, Some(&["seat.sold"])).await;
+    let sell = format!("UPDATE seats SET status = 'reserved_final' WHERE id = '{}'", concert.seats[0]);
+    world.execute(&sell).await;
+    let outcome = |outcome: &str| format!("onsale_core_api_webhook_deliveries_total{{outcome=\"{outcome}\"}}");
+    eventually("a delivery", async || (figure(&scrape().await, &outcome("delivered")) == 1.0).then_some(())).await;
+    let dead = "onsale_core_api_webhook_dead_letters_total";
+    assert_eq!(figure(&scrape().await, dead), 0.0);
+    // Given up at once, since it has waited for days.
+    receiver.answer(|_| Reply::Status(500));
+    world.shift_database_clock("-3 days").await;
+    world.execute("UPDATE seats SET status = 'available'").await;
+    world.execute(&sell).await;
+    world.shift_database_clock("0").await;
+    eventually("it is given up", async || (figure(&scrape().await, dead) == 1.0).then_some(())).await;
+    assert!(figure(&scrape().await, &outcome("refused")) >= 1.0);
 }

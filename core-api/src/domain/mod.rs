@@ -15,6 +15,9 @@ pub mod seat_log;
 pub mod text;
 pub mod ticket;
 pub mod waitlist;
+pub mod webhook;
+pub mod webhook_delivery;
+pub mod webhook_target;
 
 /// Something that this service depends on failed it.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -12,7 +12,8 @@ use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
 use crate::domain::ticket::{CheckInRefusal, NoTicket, UndoRefusal};
 use crate::domain::waitlist::JoinRefusal;
-use crate::service::HashError;
+use crate::domain::webhook_target::TargetError;
+use crate::service::{HashError, SealError};
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
@@ -164,6 +165,27 @@ impl From<HashError> for Problem {
         match error {
             HashError::Busy(wait) => Self::new(ErrorCode::TooManyRequests).retry_after(wait),
             HashError::Failed(cause) => Self::new(ErrorCode::Internal).because(cause),
+        }
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::NotConfigured => Self::new(ErrorCode::WebhooksNotConfigured),
+            SealError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TargetError> for Problem {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Malformed => {
+                invalid("url이 올바른 https 주소가 아닙니다.", "url is not a valid https address.")
+            }
+            TargetError::NotHttps => invalid("url은 https여야 합니다.", "url must be https."),
+            TargetError::Private => invalid("url은 공개된 주소여야 합니다.", "url must lead to a public address."),
         }
     }
 }

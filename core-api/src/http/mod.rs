@@ -16,6 +16,7 @@ mod seat_events;
 mod seats;
 mod tickets;
 mod waitlist;
+mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -38,7 +39,7 @@ const COMPRESS_MIN_BYTES: u64 = 1_024;
 /// Every operation that core-api answers, as `api-spec.yaml` has them.
 pub fn endpoints() -> Vec<Endpoint<AppState>> {
     let (read, write, remove) = (Method::GET, Method::POST, Method::DELETE);
-    vec![
+    let mut endpoints = vec![
         endpoint(read.clone(), "/health", get(health::health)),
         endpoint(read.clone(), "/health/live", get(health::live)),
         endpoint(read.clone(), "/health/ready", get(health::ready)),
@@ -69,7 +70,9 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/payment", get(payment_records::list)),
         endpoint(read, "/payment/{paymentId}", get(payment_records::one)),
         endpoint(write, "/payment", post(payments::pay)),
-    ]
+    ];
+    endpoints.extend(webhooks::endpoints());
+    endpoints
 }
 
 /// The routes with every layer. The outermost is the last: whatever fails within becomes a problem there.

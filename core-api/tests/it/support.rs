@@ -212,6 +212,11 @@ impl World {
         Person { session, ..person }
     }
 
+    /// An administrator.
+    pub(crate) async fn administrator(&self) -> Person {
+        self.colleague(Role::Admin).await
+    }
+
     /// A valid session.
     pub(crate) fn session(&self, user: UserId) -> String {
         self.session_until(user, self.clock.now() + TimeDelta::hours(1))

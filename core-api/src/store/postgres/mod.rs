@@ -18,6 +18,9 @@ mod reservations;
 mod sweeping;
 mod tickets;
 mod waitlist;
+mod webhook_deliveries;
+mod webhook_upkeep;
+mod webhooks;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -35,6 +38,7 @@ pub use extending::Extended;
 pub use payment_batch::{BatchError, PaymentOrder, Verdict};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;
+pub use webhook_upkeep::Backlog;
 
 use crate::domain::Fault;
 
