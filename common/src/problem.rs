@@ -103,6 +103,8 @@ codes! {
         "아직 판매가 시작되지 않았습니다." "Sales for this concert have not opened yet.";
     SettingsChanged CONFLICT "settings_changed" "Settings changed meanwhile"
         "그 사이에 설정이 변경되었습니다. 다시 조회한 뒤 시도해 주세요." "Somebody else has changed these settings meanwhile. Read them again first.";
+    SectionExists CONFLICT "section_exists" "Section exists"
+        "이미 있는 구역입니다." "The concert has a section of this name already.";
     SoldOut GONE "sold_out" "Sold out"
         "매진되었습니다." "This concert is sold out.";
     ReservationExpired GONE "reservation_expired" "Reservation expired"

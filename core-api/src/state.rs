@@ -12,7 +12,8 @@ use common::tokens::{PassKeys, SessionKeys};
 
 use crate::config::Config;
 use crate::service::{
-    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch, Turns,
+    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reports, Reserving, Returns, SeatWatch,
+    Turns,
 };
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
@@ -38,6 +39,7 @@ pub struct Parts {
     pub(crate) best_available: BestAvailable,
     pub(crate) seat_watch: SeatWatch,
     pub(crate) returns: Returns,
+    pub(crate) reports: Reports,
     pub(crate) payments: Payments,
     pub(crate) turns: Turns,
     pub(crate) refund_until: TimeDelta,
@@ -74,6 +76,7 @@ impl AppState {
                 catalogue.clone(),
                 config.waitlist_offer_seconds,
             ),
+            reports: Reports::new(db.clone()),
             catalogue,
             reserving,
             payments,

@@ -1,5 +1,6 @@
 //! The HTTP edge: which endpoints there are, and what goes around all of them.
 
+mod admin;
 mod auth;
 mod balance;
 mod concerts;
@@ -36,7 +37,7 @@ const COMPRESS_MIN_BYTES: u64 = 1_024;
 /// Every operation that core-api answers, as `api-spec.yaml` has them.
 pub fn endpoints() -> Vec<Endpoint<AppState>> {
     let (read, write, remove) = (Method::GET, Method::POST, Method::DELETE);
-    vec![
+    let mut endpoints = vec![
         endpoint(read.clone(), "/health", get(health::health)),
         endpoint(read.clone(), "/health/live", get(health::live)),
         endpoint(read.clone(), "/health/ready", get(health::ready)),
@@ -61,7 +62,9 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/payment", get(payment_records::list)),
         endpoint(read, "/payment/{paymentId}", get(payment_records::one)),
         endpoint(write, "/payment", post(payments::pay)),
-    ]
+    ];
+    endpoints.extend(admin::endpoints());
+    endpoints
 }
 
 /// The routes with every layer. The outermost is the last: whatever fails within becomes a problem there.
