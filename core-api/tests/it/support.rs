@@ -165,6 +165,10 @@ impl World {
         self.request(Method::POST, path).json(body)
     }
 
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Request {
+        self.request(Method::PATCH, path).json(body)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Request {
         self.request(Method::DELETE, path)
     }
@@ -196,6 +200,14 @@ impl World {
             assert_eq!(charged.status, 200, "{}", charged.text);
         }
         person
+    }
+
+    /// An administrator.
+    pub(crate) async fn admin(&self) -> Person {
+        let Person { id, .. } = self.user("0").await;
+        self.execute(&format!("UPDATE users SET role = 'admin' WHERE id = '{id}'")).await;
+        let (issued_at, expires_at) = (self.clock.now(), self.clock.now() + TimeDelta::hours(1));
+        Person { id, session: self.sessions.sign(&Session { user: id, role: Role::Admin, issued_at, expires_at }) }
     }
 
     /// A valid session.
@@ -285,6 +297,13 @@ impl World {
         let query = format!("SELECT ({query})::text");
         let value: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(&self.pool).await.unwrap();
         value.unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// Waits until so many transactions wait for a lock.
+    pub(crate) async fn waiting_for_locks(&self, count: &str) {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("transactions wait for a lock", async || (self.sql(waiting).await == count).then_some(())).await;
     }
 
     /// Runs SQL.
