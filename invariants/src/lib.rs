@@ -15,7 +15,7 @@ pub struct Check {
 }
 
 /// All of them. Each holds at every instant that a snapshot can show.
-pub const CHECKS: [Check; 12] = [
+pub const CHECKS: [Check; 13] = [
     Check {
         point: 1,
         name: "seat_sold_once",
@@ -43,6 +43,14 @@ pub const CHECKS: [Check; 12] = [
               SELECT count(*) OVER (), format('seat %s is %s and has %s', s.id, s.status, coalesce(p.n, 0))
               FROM seats s LEFT JOIN pending p ON p.seat_id = s.id
               WHERE (s.status = 'reserved_temp') <> (coalesce(p.n, 0) = 1) LIMIT 5",
+    },
+    Check {
+        point: 1,
+        name: "held_back_is_nobodys",
+        title: "a seat that is held back has no live reservation",
+        sql: "SELECT count(*) OVER (), format('seat %s is held back and has reservation %s, %s', s.id, r.id, r.status)
+              FROM seats s JOIN reservations r ON r.seat_id = s.id AND r.status IN ('pending', 'completed')
+              WHERE s.status = 'held_back' LIMIT 5",
     },
     Check {
         point: 1,

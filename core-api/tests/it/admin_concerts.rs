@@ -290,7 +290,7 @@ async fn an_edit_changes_what_is_given_and_prices_of_what_is_not_sold() {
     assert_eq!(edited.status, 200, "{}", edited.text);
     assert_eq!(
         (&edited.json["name"], &edited.json["saleClosesAt"]),
-        (&json!("새 이름"), &json!("2998-01-01T00:00:00Z"))
+        (&json!("새 이름"), &json!("2998-01-01T00:00:00.000Z"))
     );
     let public = world.get(&format!("/concerts/{}", concert.id)).send().await;
     assert_eq!((&public.json["date"], &public.json["seatsPerUser"]), (&json!("2998-12-31"), &json!(3)));
@@ -386,7 +386,7 @@ async fn what_is_not_announced_is_seen_by_administrators_alone() {
     let world = world().await;
     let (admin, fan) = (world.admin().await, world.user("0").await);
     let mut secret = festival();
-    secret["announcedAt"] = json!("2998-01-01T00:00:00Z");
+    secret["announcedAt"] = json!("2998-01-01T00:00:00.000Z");
     let concert = made(&world, &admin, &secret).await;
     let public = format!("/concerts/{}", concert.id);
     for path in [public.clone(), format!("{public}/seats"), format!("{public}/seats/events")] {

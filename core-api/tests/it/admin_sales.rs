@@ -79,7 +79,7 @@ async fn a_report_is_what_the_ledger_says() {
         // One, or two where an hour ended just now.
         let sum = |field: &str| steps.iter().map(|step| step[field].as_f64().unwrap()).sum::<f64>();
         assert_eq!((sum("payments"), sum("refunded"), sum("net")), (3.0, 1.0, 20.5));
-        assert!(steps[0]["from"].as_str().unwrap().ends_with(":00:00Z"), "{series}");
+        assert!(steps[0]["from"].as_str().unwrap().ends_with(":00:00.000Z"), "{series}");
     }
     world.get(&path(&concert, "sales?by=week")).by(&admin).send().await.assert_problem(400, "invalid_request");
     let detail = world.get(&format!("/admin/concerts/{}", concert.id)).by(&admin).send().await;
