@@ -1,6 +1,6 @@
 //! A sale from making the concert to its report, through nginx and a gateway, as the API's description says it.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +14,8 @@ use stack::redis::{Redis, RedisOptions};
 /// How late a gateway may know of a change of a concert: core-api's second, and its own two.
 const KNOWN_AFTER: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So that each stranger has a name of their own.
+static STRANGERS: AtomicU32 = AtomicU32::new(0);
 
 struct Site {
     onsale: Onsale,
@@ -24,12 +26,8 @@ struct Site {
 
 async fn site() -> Result<Site> {
     let redis = Redis::start(&RedisOptions::default())?;
-    let onsale = Onsale::start(&OnsaleOptions {
-        gateways: 2,
-        redis_url: Some(redis.url()),
-        gateway_env: BTreeMap::new(),
-        ..OnsaleOptions::default()
-    })?;
+    let onsale =
+        Onsale::start(&OnsaleOptions { gateways: 2, redis_url: Some(redis.url()), ..OnsaleOptions::default() })?;
     let mut admin = Visitor::new(&onsale.url())?;
     let login = json!({ "userId": "admin@example.com", "password": "onsale-demo" });
     admin.session = Some(admin.post("/auth/login", login).await?.ok()?.text("token")?);
@@ -47,9 +45,9 @@ impl Site {
     /// Waits until joining is answered like this by either gateway; how long that took.
     async fn joining_answers(&self, concert: &str, status: u16, error: &Value) -> Result<Duration> {
         let begun = Instant::now();
-        for (number, gateway) in self.onsale.gateways().iter().enumerate() {
+        for gateway in self.onsale.gateways() {
             let mut stranger = Visitor::new(&gateway.url())?;
-            stranger.sign_up(&format!("stranger{number}-{status}-{}", error.as_str().unwrap_or("none"))).await?;
+            stranger.sign_up(&format!("stranger{}", STRANGERS.fetch_add(1, Ordering::Relaxed))).await?;
             loop {
                 let answer = stranger.post("/queue/token", json!({ "concertId": concert })).await?;
                 if answer.status.as_u16() == status && &answer.body["error"] == error {
