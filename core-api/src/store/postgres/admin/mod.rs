@@ -5,6 +5,7 @@
 
 mod concerts;
 mod held_back;
+mod prices;
 mod record;
 mod sales;
 
