@@ -82,7 +82,6 @@ pub enum Change {
 
 /// What is given is changed; what is `None` stays.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::option_option, reason = "setting a time to none is not the same as leaving it")]
 pub struct Edit {
     /// What it is called.
     pub name: Option<Name>,

@@ -32,7 +32,8 @@ impl Reports {
 
     /// A concert's sales; `None` where there is no such concert.
     pub async fn sales(&self, concert: ConcertId, step: Step) -> Result<Option<SalesReport>, Fault> {
-        self.in_turn(self.db.sales(concert, step)).await
+        // Boxed: several statements make a large future.
+        self.in_turn(Box::pin(self.db.sales(concert, step))).await
     }
 
     /// The next payments and refunds of a concert behind the one named; the last ones where they are fewer than

@@ -230,28 +230,28 @@ async fn a_sale_is_opened_and_closed_everywhere_within_a_second() {
     let concert = made(&world, &admin, &scheduled).await;
     let pass = world.admit(&fan, &concert).await;
     let body = |seat: usize| json!({ "concertId": concert.id, "seatId": concert.seats[seat] });
-    let hold = async |seat| world.post("/reservation", &body(seat)).by(&fan).pass(&pass).send().await;
+    let attempt = async |seat| world.post("/reservation", &body(seat)).by(&fan).pass(&pass).send().await;
     let status = async || world.get_from(other, &format!("/concerts/{}", concert.id)).await.json["status"].clone();
     let soon = async |wanted: &str| {
         let begun = Instant::now();
         eventually("the other process knows it", async || (status().await == *wanted).then_some(())).await;
         assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
     };
-    hold(0).await.assert_problem(409, "not_on_sale");
+    attempt(0).await.assert_problem(409, "not_on_sale");
     soon("scheduled").await;
     let path = |action: &str| format!("/admin/concerts/{}/{action}", concert.id);
     for _ in 0..2 {
         let opened = world.post(&path("open"), &json!({})).by(&admin).send().await;
         assert_eq!((opened.status.as_u16(), &opened.json["status"]), (200, &json!("on_sale")), "{}", opened.text);
     }
-    let held = hold(0).await;
+    let held = attempt(0).await;
     assert_eq!(held.status, 200, "{}", held.text);
     soon("on_sale").await;
     for _ in 0..2 {
         let closed = world.post(&path("close"), &json!({})).by(&admin).send().await;
         assert_eq!((closed.status.as_u16(), &closed.json["status"]), (200, &json!("closed")), "{}", closed.text);
     }
-    hold(1).await.assert_problem(409, "sales_closed");
+    attempt(1).await.assert_problem(409, "sales_closed");
     soon("closed").await;
     world
         .post_to(other, "/reservation", &body(1))
@@ -264,7 +264,7 @@ async fn a_sale_is_opened_and_closed_everywhere_within_a_second() {
     let pay = json!({ "reservationId": held.uuid("reservationId") });
     assert_eq!(world.post("/payment", &pay).by(&fan).send().await.status, 200);
     world.post(&path("open"), &json!({})).by(&admin).send().await;
-    assert_eq!(hold(1).await.status, 200);
+    assert_eq!(attempt(1).await.status, 200);
     // Doing what is done leaves no record.
     assert_eq!(actions(&world, &admin).await, ["open", "close", "open", "create"]);
 

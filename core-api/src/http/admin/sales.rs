@@ -107,7 +107,9 @@ pub(super) async fn sections_csv(
 ) -> Result<Response, Problem> {
     let report = state.reports.sales(concert, Step::Day).await?.ok_or(ErrorCode::NotFound)?;
     let mut csv = "section,seats,available,held,sold,held_back,gross,refunds,net\r\n".to_owned();
-    report.sections.iter().for_each(|section| add_section(&mut csv, section));
+    for section in &report.sections {
+        add_section(&mut csv, section);
+    }
     Ok(download("sales", concert, csv.into()))
 }
 
@@ -140,7 +142,9 @@ fn orders(reports: Reports, concert: ConcertId, first: Vec<OrderRow>) -> Body {
         let reports = reports.clone();
         async move {
             let Some((mut csv, page)) = next else { return Ok::<_, Fault>(None) };
-            page.iter().for_each(|order| add_order(&mut csv, order));
+            for order in &page {
+                add_order(&mut csv, order);
+            }
             let then = match page.last() {
                 Some(last) if page.len() >= ORDERS_PER_PAGE => {
                     Some((String::new(), reports.orders(concert, last.cursor).await?))

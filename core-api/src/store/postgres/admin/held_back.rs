@@ -227,7 +227,9 @@ async fn conclude(
         for seat in changed {
             seats.entry(&seat.section).or_default().push(seat.seat_number);
         }
-        seats.values_mut().for_each(|numbers| numbers.sort_unstable());
+        for numbers in seats.values_mut() {
+            numbers.sort_unstable();
+        }
         let after = CountAndSeats { held_back, seats };
         note(connection, by, concert, action, Some(&Count { held_back: before }), &after).await?;
     }
