@@ -72,7 +72,7 @@ impl Catalogue {
     }
 
     /// Notes that this process has changed a concert, or made one: what it answers next is what it was told. Others
-    /// learn of it within [`SNAPSHOT_LIFE`].
+    /// learn of it within a second.
     pub async fn concerts_changed(&self) {
         self.snapshot.invalidate(&()).await;
     }

@@ -1,9 +1,11 @@
 //! What administrators send, read and checked.
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
+use common::http::given;
 use common::ids::SeatId;
 use common::money::Money;
 use common::problem::Problem;
+use common::whole::Whole;
 use serde::{Deserialize, Deserializer};
 
 use super::super::concerts::day;
@@ -27,7 +29,7 @@ pub(super) struct NewConcert {
     announced_at: Option<DateTime<Utc>>,
     sale_opens_at: Option<DateTime<Utc>>,
     sale_closes_at: Option<DateTime<Utc>>,
-    seats_per_user: Option<u32>,
+    seats_per_user: Option<Whole<u32>>,
     sections: Vec<PartRequest>,
 }
 
@@ -42,13 +44,16 @@ pub(super) struct NewSections {
 struct PartRequest {
     name: Section,
     price: Money,
+    #[serde(default, deserialize_with = "given")]
     rows: Option<Vec<RowRequest>>,
+    #[serde(default, deserialize_with = "given")]
     seats: Option<SeatNumber>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RowRequest {
+    #[serde(default, deserialize_with = "given")]
     name: Option<Section>,
     seats: SeatNumber,
 }
@@ -57,8 +62,11 @@ struct RowRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "`null` is not the same as a field that is missing")]
 pub(super) struct ConcertEdit {
+    #[serde(default, deserialize_with = "given")]
     name: Option<Name>,
+    #[serde(default, deserialize_with = "given")]
     date: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     venue: Option<Name>,
     #[serde(default, deserialize_with = "present")]
     announced_at: Option<Option<DateTime<Utc>>>,
@@ -67,7 +75,7 @@ pub(super) struct ConcertEdit {
     #[serde(default, deserialize_with = "present")]
     sale_closes_at: Option<Option<DateTime<Utc>>>,
     #[serde(default, deserialize_with = "present")]
-    seats_per_user: Option<Option<u32>>,
+    seats_per_user: Option<Option<Whole<u32>>>,
     #[serde(default)]
     prices: Vec<PriceRequest>,
 }
@@ -82,9 +90,13 @@ struct PriceRequest {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SeatsRequest {
+    #[serde(default, deserialize_with = "given")]
     seat_ids: Option<Vec<SeatId>>,
+    #[serde(default, deserialize_with = "given")]
     section: Option<Section>,
+    #[serde(default, deserialize_with = "given")]
     from_seat_number: Option<SeatNumber>,
+    #[serde(default, deserialize_with = "given")]
     to_seat_number: Option<SeatNumber>,
 }
 
@@ -188,12 +200,6 @@ impl SeatsRequest {
             (None, Some(section)) => {
                 let from = self.from_seat_number.unwrap_or(SeatNumber::FIRST);
                 let to = self.to_seat_number.unwrap_or(SeatNumber::LAST);
-                if from > to {
-                    return Err(Problem::invalid(
-                        "fromSeatNumber는 toSeatNumber보다 클 수 없습니다.",
-                        "fromSeatNumber must not be more than toSeatNumber.",
-                    ));
-                }
                 Ok(SeatsMeant::Range { section, from, to })
             }
             _ => Err(Problem::invalid(
@@ -228,7 +234,8 @@ fn to_micros(at: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
 }
 
-fn seats_per_user(limit: Option<u32>) -> Result<Option<u32>, Problem> {
+fn seats_per_user(limit: Option<Whole<u32>>) -> Result<Option<u32>, Problem> {
+    let limit = limit.map(|Whole(limit)| limit);
     if limit.is_none_or(|limit| (1..=20).contains(&limit)) {
         return Ok(limit);
     }
