@@ -38,6 +38,9 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
+            /// Nobody's, and before every other one in their order.
+            pub const NIL: Self = Self(Uuid::nil());
+
             /// A new id that sorts by the time it was made (UUID version 7), so that indexes grow at one end.
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())

@@ -12,8 +12,8 @@ use common::tokens::{EntryTicketSigner, PassKeys, SessionKeys};
 
 use crate::config::Config;
 use crate::service::{
-    BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch,
-    Turns, Webhooks,
+    BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reports, Reserving, Returns,
+    SeatWatch, Turns, Webhooks,
 };
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
@@ -40,6 +40,7 @@ pub struct Parts {
     pub(crate) best_available: BestAvailable,
     pub(crate) seat_watch: SeatWatch,
     pub(crate) returns: Returns,
+    pub(crate) reports: Reports,
     pub(crate) payments: Payments,
     pub(crate) turns: Turns,
     pub(crate) webhooks: Webhooks,
@@ -79,6 +80,7 @@ impl AppState {
                 catalogue.clone(),
                 config.waitlist_offer_seconds,
             ),
+            reports: Reports::new(db.clone()),
             catalogue,
             reserving,
             payments,

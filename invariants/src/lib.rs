@@ -46,6 +46,14 @@ pub const CHECKS: [Check; 13] = [
     },
     Check {
         point: 1,
+        name: "held_back_is_nobodys",
+        title: "a seat that is held back has no live reservation",
+        sql: "SELECT count(*) OVER (), format('seat %s is held back and has reservation %s, %s', s.id, r.id, r.status)
+              FROM seats s JOIN reservations r ON r.seat_id = s.id AND r.status IN ('pending', 'completed')
+              WHERE s.status = 'held_back' LIMIT 5",
+    },
+    Check {
+        point: 1,
         name: "completed_is_paid",
         title: "a reservation is completed exactly when one success payment of its user and amount exists that is not refunded",
         sql: "WITH paid AS (

@@ -115,6 +115,7 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
         ),
         ("held_seat_is_reserved", &free_held_seat),
         ("held_seat_is_reserved", "UPDATE reservations SET status = 'canceled' WHERE status = 'pending'"),
+        ("held_back_is_nobodys", "UPDATE seats SET status = 'held_back'"),
         ("completed_is_paid", &pay_too_little),
         ("completed_is_paid", "UPDATE payments SET refunded_at = NULL"),
         ("completed_is_paid", "UPDATE payments SET user_id = '00000000-0000-0000-0000-000000000002'"),

@@ -79,10 +79,20 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Ok(value) => return Ok(value),
             // Reading stops at the first value of the wrong kind, and what follows may still be no JSON at all. The
             // error itself does not tell: serde_json calls a number where a name was wanted a syntax error.
-            Err(error) => return Err(syntax_error(bytes).unwrap_or_else(|| invalid(&error))),
+            Err(error) => {
+                return Err(
+                    syntax_error(bytes).unwrap_or_else(|| invalid(&with_path::<T>(bytes).unwrap_or(error.to_string())))
+                );
+            }
         }
     }
     Err(syntax_error(bytes).unwrap_or_else(|| invalid(&"the body must be a JSON object")))
+}
+
+/// What is wrong with which field. Read once more for it: keeping track of the path costs those that are fine.
+fn with_path<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize::<_, T>(&mut json).err().map(|error| error.to_string())
 }
 
 fn syntax_error(bytes: &[u8]) -> Option<Problem> {

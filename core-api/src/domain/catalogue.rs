@@ -15,7 +15,7 @@ pub enum SaleStatus {
     OnSale,
     /// The sale opens later.
     Scheduled,
-    /// Every seat is paid for.
+    /// Every seat is paid for, or not in the sale.
     SoldOut,
     /// The sale, or the concert itself, is over.
     Closed,
@@ -42,23 +42,33 @@ pub struct Concert {
     pub total_seats: i64,
     /// Those nobody holds or has bought.
     pub available_seats: i64,
-    /// Those nobody has bought.
+    /// Those in the sale that nobody has bought.
     pub unsold_seats: i64,
 }
 
 impl Concert {
     /// Whether it is being sold at `now`.
     pub fn status(&self, now: DateTime<Utc>) -> SaleStatus {
-        let closed = self.sale_closed_at.is_some_and(|end| end <= now) || self.date < now.date_naive();
-        if closed {
-            SaleStatus::Closed
-        } else if self.sale_opens_at.is_some_and(|start| start > now) {
-            SaleStatus::Scheduled
-        } else if self.unsold_seats == 0 {
-            SaleStatus::SoldOut
-        } else {
-            SaleStatus::OnSale
-        }
+        sale_status(self.date, self.sale_opens_at, self.sale_closed_at, self.unsold_seats, now)
+    }
+}
+
+/// Whether a concert of that day, whose sale opens and ends then, is being sold at `now`.
+pub fn sale_status(
+    date: NaiveDate,
+    opens_at: Option<DateTime<Utc>>,
+    closed_at: Option<DateTime<Utc>>,
+    unsold_seats: i64,
+    now: DateTime<Utc>,
+) -> SaleStatus {
+    if closed_at.is_some_and(|end| end <= now) || date < now.date_naive() {
+        SaleStatus::Closed
+    } else if opens_at.is_some_and(|start| start > now) {
+        SaleStatus::Scheduled
+    } else if unsold_seats == 0 {
+        SaleStatus::SoldOut
+    } else {
+        SaleStatus::OnSale
     }
 }
 

@@ -3,13 +3,17 @@
 pub mod account;
 pub mod best_available;
 pub mod catalogue;
+pub mod csv;
 pub mod effect;
 pub mod hall;
 pub mod ledger;
+pub mod managed;
 pub mod payment;
 pub mod payment_book;
+pub mod plan;
 pub mod refund;
 pub mod reservation;
+pub mod sales;
 pub mod seat;
 pub mod seat_log;
 pub mod text;

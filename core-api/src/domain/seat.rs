@@ -15,6 +15,11 @@ pub type Section = Text<1, 20>;
 pub struct SeatNumber(u8);
 
 impl SeatNumber {
+    /// The lowest there is.
+    pub const FIRST: Self = Self(1);
+    /// The highest there is.
+    pub const LAST: Self = Self(50);
+
     /// The number.
     pub fn get(self) -> u8 {
         self.0
@@ -45,6 +50,9 @@ pub enum SeatStatus {
     Reserved,
     /// It is paid for (`reserved_final`).
     Sold,
+    /// It is kept out of the sale (`held_back`), which is nobody's business.
+    #[serde(rename = "reserved")]
+    HeldBack,
 }
 
 /// One seat of a concert.

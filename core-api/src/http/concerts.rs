@@ -64,12 +64,20 @@ pub(super) struct ConcertPage {
     pagination: Pagination,
 }
 
+/// Which page of how many.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Pagination {
+pub(super) struct Pagination {
     current_page: u32,
     total_pages: usize,
     total_items: usize,
+}
+
+impl Pagination {
+    /// Page `current_page` of as many as `total_items` fill.
+    pub(super) fn new(current_page: u32, limit: usize, total_items: usize) -> Self {
+        Self { current_page, total_pages: total_items.div_ceil(limit), total_items }
+    }
 }
 
 /// `GET /concerts`: one page, by date.
@@ -90,8 +98,7 @@ pub(super) async fn list(
     let limit_per_user = state.reserving.rules().seats_per_user;
     let view = |concert| ConcertView::at(concert, now, limit_per_user);
     let data = snapshot.matching(filter).skip(skipped).take(limit).map(view);
-    let pagination = Pagination { current_page: page, total_pages: total_items.div_ceil(limit), total_items };
-    Ok(Json(ConcertPage { data: data.collect(), pagination }))
+    Ok(Json(ConcertPage { data: data.collect(), pagination: Pagination::new(page, limit, total_items) }))
 }
 
 /// `GET /concerts/{concertId}`.
@@ -104,14 +111,15 @@ pub(super) async fn one(
     Ok(Json(ConcertView::at(concert, snapshot.now(), state.reserving.rules().seats_per_user)))
 }
 
-fn page(asked: Option<u32>) -> Result<u32, Problem> {
+/// A page's number, from 1.
+pub(super) fn page(asked: Option<u32>) -> Result<u32, Problem> {
     Some(asked.unwrap_or(1))
         .filter(|page| (1..=MAX_PAGE).contains(page))
         .ok_or_else(|| invalid("page는 1 이상이어야 합니다.", "page must lie between 1 and 1000000."))
 }
 
 /// A day as `2026-12-31` and in no other form.
-fn day(text: &str) -> Result<NaiveDate, Problem> {
+pub(super) fn day(text: &str) -> Result<NaiveDate, Problem> {
     let parsed = if text.len() == 10 { text.parse().ok() } else { None };
     parsed.ok_or_else(|| invalid("날짜는 YYYY-MM-DD 형식이어야 합니다.", "A day has the form YYYY-MM-DD."))
 }

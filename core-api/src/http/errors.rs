@@ -7,7 +7,9 @@ use crate::domain::Fault;
 use crate::domain::account::SignUpError;
 use crate::domain::effect::EffectError;
 use crate::domain::ledger::ChargeRefusal;
+use crate::domain::managed::AdminRefusal;
 use crate::domain::payment::PayRefusal;
+use crate::domain::plan::MAX_SECTIONS;
 use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
 use crate::domain::ticket::{CheckInRefusal, NoTicket, UndoRefusal};
@@ -85,6 +87,41 @@ impl From<JoinRefusal> for Problem {
             JoinRefusal::Full => ErrorCode::WaitlistFull,
             JoinRefusal::UnknownUser => ErrorCode::InvalidSession,
         })
+    }
+}
+
+impl From<AdminRefusal> for Problem {
+    fn from(refusal: AdminRefusal) -> Self {
+        match refusal {
+            AdminRefusal::NotAdministrator => Self::new(ErrorCode::Forbidden),
+            AdminRefusal::UnknownConcert => Self::new(ErrorCode::NotFound),
+            AdminRefusal::UnknownSection(section) => Self::new(ErrorCode::NotFound).saying(
+                format!("이 공연에는 {section} 구역이나 해당 좌석이 없습니다."),
+                format!("The concert has no section {section}, or no such seats in it."),
+            ),
+            AdminRefusal::UnknownSeats => Self::new(ErrorCode::NotFound)
+                .saying("이 공연의 좌석이 아닌 것이 있습니다.", "Some of these seats are not of this concert."),
+            AdminRefusal::SectionExists(section) => Self::new(ErrorCode::SectionExists).saying(
+                format!("이미 있는 구역입니다: {section}"),
+                format!("The concert has the section {section} already."),
+            ),
+            AdminRefusal::TooManySections => Self::invalid(
+                format!("공연의 구역은 {MAX_SECTIONS}개까지입니다."),
+                format!("A concert has at most {MAX_SECTIONS} sections."),
+            ),
+            AdminRefusal::EndsBeforeItOpens => {
+                invalid("saleClosesAt은 saleOpensAt보다 뒤여야 합니다.", "saleClosesAt must be after saleOpensAt.")
+            }
+            AdminRefusal::Over => Self::new(ErrorCode::SalesClosed)
+                .saying("이미 지난 공연입니다.", "The day of this concert is over; change its date first."),
+            AdminRefusal::SeatsTaken(seats) => {
+                let seats = seats.join(", ");
+                Self::new(ErrorCode::SeatTaken).saying(
+                    format!("이미 선택되었거나 판매된 좌석이 있습니다: {seats}"),
+                    format!("Some of these seats are held or sold: {seats}"),
+                )
+            }
+        }
     }
 }
 

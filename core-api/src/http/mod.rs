@@ -1,5 +1,6 @@
 //! The HTTP edge: which endpoints there are, and what goes around all of them.
 
+mod admin;
 mod auth;
 mod balance;
 mod check_ins;
@@ -72,6 +73,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(write, "/payment", post(payments::pay)),
     ];
     endpoints.extend(webhooks::endpoints());
+    endpoints.extend(admin::endpoints());
     endpoints
 }
 

@@ -71,6 +71,12 @@ impl Catalogue {
         self.snapshot.try_get_with((), read).await.map_err(|fault| Fault::clone(&fault))
     }
 
+    /// Notes that this process has changed a concert, or made one: what it answers next is what it was told. Others
+    /// learn of it within a second.
+    pub async fn concerts_changed(&self) {
+        self.snapshot.invalidate(&()).await;
+    }
+
     /// The seats of a concert, to look them up. The concert must be known, lest strangers fill the cache.
     pub async fn hall(&self, concert: ConcertId) -> Result<Arc<Hall>, Fault> {
         let read = async {

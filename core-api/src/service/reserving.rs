@@ -53,8 +53,8 @@ impl Reserving {
     /// locked that nobody has.
     pub async fn hold(&self, order: Order, record: &Record<Held>) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
         self.check_size(&order, order.seats.len())?;
-        // Sold seats keep no lock: without this look each try for one would end in PostgreSQL.
-        if order.seats.iter().any(|seat| seat.status == SeatStatus::Sold) {
+        // Seats that are sold or held back keep no lock: without this look each try for one would end in PostgreSQL.
+        if order.seats.iter().any(|seat| matches!(seat.status, SeatStatus::Sold | SeatStatus::HeldBack)) {
             return Err(EffectError::Refused(ReserveRefusal::SeatTaken));
         }
         let fence = match self.holds.hold(&order).await? {

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use common::ids::{ConcertId, ReservationId, UserId};
+use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use common::tokens::PassId;
 
 use super::{Catalogue, Reserving};
 use crate::domain::effect::EffectError;
 use crate::domain::hall::SeatChoice;
+use crate::domain::managed::{AdminRefusal, HeldBack, SeatsMeant};
 use crate::domain::reservation::{CancelError, Canceled, Order, ReservationStatus, SeatLock};
 use crate::domain::waitlist::{OfferRefusal, WaitId, Waiting};
 use crate::store::postgres::{Db, HoldRules, NewHold, Swept};
@@ -79,6 +80,45 @@ impl Returns {
             }
         }
         Ok(true)
+    }
+
+    /// Puts seats that were held back into the sale again, for who waits first. Must run to its end once begun.
+    pub async fn release_held_back(
+        &self,
+        by: UserId,
+        concert: ConcertId,
+        meant: &SeatsMeant,
+    ) -> Result<HeldBack, EffectError<AdminRefusal>> {
+        let seats = self.db.held_back_among(concert, meant).await?;
+        let locks = self.lock_for_waiting(by, concert, &seats).await;
+        let released = match self.db.release_held_back(by, concert, &seats).await {
+            Ok(released) => released,
+            Err(error) => {
+                self.reserving.release(&locks).await;
+                return Err(error);
+            }
+        };
+        let free: HashSet<SeatId> = released.changed.iter().copied().collect();
+        let (offered, not_ours): (Vec<_>, Vec<_>) = locks.into_iter().partition(|lock| free.contains(&lock.seat));
+        self.reserving.release(&not_ours).await;
+        self.take_back(&offered.into_iter().map(|lock| (lock, None)).collect::<Vec<_>>()).await;
+        self.catalogue.seats_returned(concert).await;
+        Ok(released)
+    }
+
+    /// A seat that is held back has no lock. Where somebody waits it gets one, in the administrator's name, before it is
+    /// in the sale, so that nobody else has it in between.
+    async fn lock_for_waiting(&self, by: UserId, concert: ConcertId, seats: &[SeatId]) -> Vec<SeatLock> {
+        let waited_for = self.db.waited_for(&[concert]).await.is_ok_and(|waited_for| !waited_for.is_empty());
+        let mut locks = Vec::new();
+        for seat in seats.iter().filter(|_| waited_for) {
+            let none = SeatLock { concert, seat: *seat, user: by, fence: 0 };
+            // Where Redis is away the seat is everybody's at once.
+            if let Ok(Some(fence)) = self.holds.pass_on(&none, by).await {
+                locks.push(SeatLock { fence, ..none });
+            }
+        }
+        locks
     }
 
     /// A paid seat has no lock. Where somebody waits it gets one before it is given back, so that nobody else has it in

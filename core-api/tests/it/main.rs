@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod admin_concerts;
+mod admin_held_back;
+mod admin_sales;
 mod audit;
 mod bad_input;
 mod best_available;

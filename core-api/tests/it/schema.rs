@@ -53,6 +53,7 @@ const ORIGINAL: &[(&str, &str, &str, &str, &str)] = &[
 
 /// What may be NULL, of the original and of what was added to its tables.
 const NULLABLE: &[&str] = &[
+    "concerts.announced_at",
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
     "concerts.seats_per_user",
@@ -70,6 +71,7 @@ const NULLABLE: &[&str] = &[
 
 /// What was added to the original's tables, and tables of our own.
 const ADDED: &[&str] = &[
+    "concerts.announced_at",
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
     "concerts.seats_per_user",

@@ -168,6 +168,10 @@ impl World {
         self.request(Method::POST, path).json(body)
     }
 
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Request {
+        self.request(Method::PATCH, path).json(body)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Request {
         self.request(Method::DELETE, path)
     }
@@ -304,6 +308,13 @@ impl World {
         let query = format!("SELECT ({query})::text");
         let value: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(&self.pool).await.unwrap();
         value.unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// Waits until so many transactions wait for a lock.
+    pub(crate) async fn waiting_for_locks(&self, count: &str) {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("transactions wait for a lock", async || (self.sql(waiting).await == count).then_some(())).await;
     }
 
     /// Runs SQL.

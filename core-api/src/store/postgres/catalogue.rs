@@ -8,7 +8,7 @@ use crate::domain::catalogue::{Concert, Snapshot};
 use crate::domain::seat::{Seat, SeatStatus};
 
 impl Db {
-    /// All concerts by date, with counts of their seats. One pass over an index of the seats: made for being read once
+    /// All concerts that are announced, by date, with counts of their seats. One pass over an index of the seats: made for being read once
     /// a second, not once a request.
     pub async fn concerts(&self) -> Result<Snapshot, Fault> {
         within(async {
@@ -20,8 +20,9 @@ impl Db {
                    FROM concerts c
                    LEFT JOIN (SELECT concert_id, count(*) AS total,
                                      count(*) FILTER (WHERE status = 'available') AS available,
-                                     count(*) FILTER (WHERE status <> 'reserved_final') AS unsold
+                                     count(*) FILTER (WHERE status IN ('available', 'reserved_temp')) AS unsold
                               FROM seats GROUP BY concert_id) s ON s.concert_id = c.id
+                   WHERE c.announced_at IS NULL OR c.announced_at <= (SELECT now_utc())
                    ORDER BY c.concert_date, c.id"#
             )
             .fetch_all(&self.pool)
@@ -83,6 +84,7 @@ fn seat_status(text: &str) -> Result<SeatStatus, Fault> {
         "available" => Ok(SeatStatus::Available),
         "reserved_temp" => Ok(SeatStatus::Reserved),
         "reserved_final" => Ok(SeatStatus::Sold),
+        "held_back" => Ok(SeatStatus::HeldBack),
         other => Err(unreadable("seat status", &other)),
     }
 }

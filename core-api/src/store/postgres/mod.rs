@@ -1,6 +1,7 @@
 //! `PostgreSQL`: the truth about seats and money. One file per aggregate; each method is one transaction.
 
 mod accounts;
+mod admin;
 mod audit;
 mod catalogue;
 mod check_ins;
@@ -32,6 +33,7 @@ use rust_decimal::Decimal;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
+pub use admin::AdminChange;
 pub use audit::Audited;
 pub use demo::{DemoConcert, DemoUser};
 pub use extending::Extended;
