@@ -116,6 +116,8 @@ ids! {
     ReservationId;
     /// One payment of one reservation.
     PaymentId;
+    /// One session of one user, from signing in to its end.
+    SessionId;
 }
 
 #[cfg(test)]

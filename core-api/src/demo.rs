@@ -13,7 +13,7 @@ use crate::domain::account::{Email, Username};
 use crate::domain::effect::{Answer, EffectError, Record};
 use crate::domain::reservation::Order;
 use crate::domain::seat::{Seat, SeatStatus};
-use crate::service::Passwords;
+use crate::service::{HashCost, Passwords};
 use crate::store::postgres::{Db, DemoConcert, DemoUser, HoldRules, NewHold};
 
 /// The password of all demo accounts.
@@ -44,7 +44,7 @@ pub async fn load(db: &Db) -> anyhow::Result<()> {
     for concert in &concerts {
         db.make_demo_concert(concert).await.with_context(|| concert.name)?;
     }
-    let passwords = Passwords::new(0)?;
+    let passwords = Passwords::new(0, HashCost::LEAST)?;
     for (username, email) in [("Alice", "alice@example.com"), ("Bob", "bob@example.com")] {
         let user = user(db, &passwords, username, email).await?;
         // Only once: they may have spent some of it since.

@@ -1,4 +1,4 @@
-//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api audit`, `core-api healthcheck`, `core-api settings`.
+//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api set-role`, `core-api audit`, `core-api healthcheck`, `core-api settings`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,7 +10,10 @@ use common::clock::SystemClock;
 use common::config::{Reader, markdown_table};
 use common::lifecycle::Lifecycle;
 use common::telemetry;
+use common::tokens::Role;
 use core_api::config::{self, Config};
+use core_api::domain::account::Login;
+use core_api::domain::text::Text;
 use core_api::store::postgres::Db;
 use core_api::{App, demo};
 use tokio::net::TcpListener;
@@ -23,7 +26,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Serve the API until SIGTERM or SIGINT (the default)
     Serve,
@@ -31,6 +34,15 @@ enum Command {
     Migrate,
     /// Load demo data; doing it again changes nothing
     Demo,
+    /// Give an account another role: this is how somebody becomes an administrator
+    ///
+    /// Its sessions end within a second, since their tokens say the old role. Exit status 0 if it has the role now.
+    SetRole {
+        /// The account's email or id
+        account: String,
+        /// The role, such as `user` or `admin`
+        role: String,
+    },
     /// Check in the database that everything about seats and money holds that must always hold
     ///
     /// Prints each rule with how often it is broken, and some examples. Only reads; can be run at any time. Exit status
@@ -50,6 +62,7 @@ fn main() -> ExitCode {
         Command::Serve => in_runtime(serve()),
         Command::Migrate => in_runtime(migrate()),
         Command::Demo => in_runtime(load_demo()),
+        Command::SetRole { account, role } => in_runtime(set_role(account, role)),
         Command::Audit => in_runtime(audit()),
         Command::Healthcheck => Ok(healthcheck()),
         Command::Settings => print_settings(),
@@ -102,6 +115,15 @@ async fn migrate() -> anyhow::Result<ExitCode> {
 async fn load_demo() -> anyhow::Result<ExitCode> {
     demo::load(&Db::new(&database_url()?, 2)?).await?;
     tracing::info!("demo data is there");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set_role(account: String, role: String) -> anyhow::Result<ExitCode> {
+    let login = Text::parse(&account).map_err(anyhow::Error::msg).context("no account has such a name")?;
+    let role: Role = role.parse().context("the role")?;
+    let user = Db::new(&database_url()?, 1)?.set_role(&Login::from(&login), role).await?;
+    let user = user.context("there is no such account")?;
+    tracing::info!(%user, ?role, "the account has this role now");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,14 +10,16 @@
 //! compact form, claims have short names, and a key id has four characters. Keys rotate by key id: the first of a list
 //! signs, all of it verifies.
 
+mod ended;
 mod hmac;
 mod pass;
 mod session;
 mod settings;
 mod ticket;
 
+pub use ended::{EndedSessions, Sessions};
 pub use pass::{Pass, PassId, PassKeys, PassSigner, generate_pass_key, public_pass_key};
-pub use session::{Role, Session, SessionKeys};
+pub use session::{Role, Session, SessionKeys, UnknownRole};
 pub use settings::{SESSION_SECRET, read_keys};
 pub use ticket::{Ticket, TicketKeys};
 
@@ -38,6 +40,9 @@ pub enum TokenError {
     /// Ours, and past its end.
     #[error("the token has expired")]
     Expired,
+    /// Ours, and of a session that was ended before the token's own time.
+    #[error("the session has been ended")]
+    Ended,
 }
 
 /// A list of keys that can't be used.

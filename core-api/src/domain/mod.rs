@@ -12,6 +12,7 @@ pub mod refund;
 pub mod reservation;
 pub mod seat;
 pub mod seat_log;
+pub mod session;
 pub mod text;
 pub mod waitlist;
 

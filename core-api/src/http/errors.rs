@@ -9,8 +9,9 @@ use crate::domain::ledger::ChargeRefusal;
 use crate::domain::payment::PayRefusal;
 use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
+use crate::domain::session::RefreshError;
 use crate::domain::waitlist::JoinRefusal;
-use crate::service::HashError;
+use crate::service::{CredentialError, HashError, NewAccountError};
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
@@ -121,6 +122,35 @@ impl From<HashError> for Problem {
             HashError::Busy(wait) => Self::new(ErrorCode::TooManyRequests).retry_after(wait),
             HashError::Failed(cause) => Self::new(ErrorCode::Internal).because(cause),
         }
+    }
+}
+
+impl From<NewAccountError> for Problem {
+    fn from(error: NewAccountError) -> Self {
+        match error {
+            NewAccountError::Hash(error) => error.into(),
+            NewAccountError::SignUp(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            // Not told apart: whoever tries tokens learns nothing.
+            RefreshError::NotValid | RefreshError::Reused(_) => Self::new(ErrorCode::InvalidRefreshToken).because(error),
+            RefreshError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+/// What a password that opens nothing is answered, where `wrong` is what a wrong one is.
+pub(super) fn refused(wrong: ErrorCode) -> impl Fn(CredentialError) -> Problem {
+    move |error| match error {
+        CredentialError::TooOften(too_often) => too_often.into(),
+        CredentialError::Wrong => wrong.into(),
+        CredentialError::Hash(error) => error.into(),
+        CredentialError::Fault(fault) => fault.into(),
     }
 }
 

@@ -13,6 +13,7 @@ mod queue_pass;
 mod reservations;
 mod seat_events;
 mod seats;
+mod sessions;
 mod waitlist;
 
 use axum::extract::DefaultBodyLimit;
@@ -43,6 +44,10 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(write.clone(), "/auth/signup", post(auth::sign_up)),
         endpoint(write.clone(), "/auth/login", post(auth::log_in)),
         endpoint(write.clone(), "/auth/logout", post(auth::log_out)),
+        endpoint(write.clone(), "/auth/refresh", post(auth::refresh)),
+        endpoint(write.clone(), "/auth/password", post(auth::change_password)),
+        endpoint(read.clone(), "/auth/sessions", get(sessions::list)),
+        endpoint(remove.clone(), "/auth/sessions/{sessionId}", delete(sessions::end)),
         endpoint(read.clone(), "/concerts", get(concerts::list)),
         endpoint(read.clone(), "/concerts/{concertId}", get(concerts::one)),
         endpoint(read.clone(), "/concerts/{concertId}/seats", get(seats::list)),

@@ -1,5 +1,6 @@
 //! What takes more than one store, or a cache, or a pool: the steps between a request and its answer.
 
+mod accounts;
 mod best_available;
 mod catalogue;
 mod logins;
@@ -11,10 +12,11 @@ mod seat_watch;
 mod spoken_for;
 mod turns;
 
+pub use accounts::{Accounts, CredentialError, NewAccountError, Tokens};
 pub use best_available::BestAvailable;
 pub use catalogue::{Catalogue, SeatList};
 pub use logins::Logins;
-pub use passwords::{HashError, Passwords};
+pub use passwords::{HashCost, HashError, Passwords};
 pub use payments::{PaymentBatches, Payments};
 pub use reserving::Reserving;
 pub use returns::Returns;

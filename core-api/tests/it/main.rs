@@ -21,5 +21,6 @@ mod releases;
 mod reservations;
 mod schema;
 mod seat_events;
+mod sessions;
 mod support;
 mod waitlist;

@@ -13,6 +13,7 @@ mod payment_records;
 mod payments;
 mod refunds;
 mod reservations;
+mod sessions;
 mod sweeping;
 mod waitlist;
 
