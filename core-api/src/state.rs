@@ -12,7 +12,8 @@ use common::tokens::{PassKeys, Sessions};
 
 use crate::config::Config;
 use crate::service::{
-    Accounts, BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch, Turns,
+    Accounts, BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch,
+    Turns,
 };
 use crate::store::postgres::Db;
 use crate::store::redis::{EndedLog, Holds};

@@ -40,7 +40,10 @@ impl HmacKeys {
             prefix: String::new(),
             signing: EncodingKey::from_secret(first.as_bytes()),
             verifying,
-            deriving: secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref().as_bytes())).collect(),
+            deriving: secrets
+                .iter()
+                .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref().as_bytes()))
+                .collect(),
             validation: signature_only(Algorithm::HS256),
         };
         keys.prefix = keys.sign(&json!({})).split_inclusive('.').take(1).collect();

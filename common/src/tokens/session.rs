@@ -143,7 +143,8 @@ mod tests {
         let session = Session { id: None, ..session() };
         assert_eq!(keys.verify(&keys.sign(&session), session.issued_at), Ok(session));
         let time = session.issued_at.timestamp();
-        let claims = Claims { sub: session.user, iat: time, exp: time + 9, role: Role::User, sid: Some("1".to_owned()) };
+        let claims =
+            Claims { sub: session.user, iat: time, exp: time + 9, role: Role::User, sid: Some("1".to_owned()) };
         assert_eq!(keys.verify(&keys.0.sign(&claims), session.issued_at), Err(TokenError::Invalid));
     }
 

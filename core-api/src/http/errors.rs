@@ -138,7 +138,9 @@ impl From<RefreshError> for Problem {
     fn from(error: RefreshError) -> Self {
         match error {
             // Not told apart: whoever tries tokens learns nothing.
-            RefreshError::NotValid | RefreshError::Reused(_) => Self::new(ErrorCode::InvalidRefreshToken).because(error),
+            RefreshError::NotValid | RefreshError::Reused(_) => {
+                Self::new(ErrorCode::InvalidRefreshToken).because(error)
+            }
             RefreshError::Fault(fault) => fault.into(),
         }
     }

@@ -64,7 +64,8 @@ impl Passwords {
     pub fn new(queue_len: usize, cost: HashCost) -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let started = Instant::now();
-        let nobodys_hash = hash("nobody's password", cost).map_err(anyhow::Error::msg).context("argon2 does not work")?;
+        let nobodys_hash =
+            hash("nobody's password", cost).map_err(anyhow::Error::msg).context("argon2 does not work")?;
         Ok(Self {
             running: Arc::new(Semaphore::new(cores)),
             cores,

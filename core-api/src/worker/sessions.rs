@@ -40,12 +40,7 @@ fn next(batch: &[EndedSession]) -> Option<(DateTime<Utc>, SessionId)> {
 }
 
 /// Keeps this process's own knowledge up to date until the process stops.
-pub(crate) async fn know_ended_sessions(
-    db: Db,
-    ended: EndedSessions,
-    clock: SharedClock,
-    stopping: CancellationToken,
-) {
+pub(crate) async fn know_ended_sessions(db: Db, ended: EndedSessions, clock: SharedClock, stopping: CancellationToken) {
     let known_until = std::sync::Mutex::new(None);
     let read_until = || *known_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     repeat("ended sessions", PAUSE, stopping, || async {

@@ -102,7 +102,8 @@ async fn a_password_is_hashed_anew_where_that_costs_more_by_now() {
     world.post("/auth/signup", &body).send().await;
     let old = Passwords::new(1, HashCost::LEAST).unwrap().hash(PASSWORD).await.unwrap();
     world.execute(&format!("UPDATE credentials SET password_hash = '{old}'")).await;
-    let log_in = |password: &str| world.post("/auth/login", &json!({ "userId": "a@example.com", "password": password }));
+    let log_in =
+        |password: &str| world.post("/auth/login", &json!({ "userId": "a@example.com", "password": password }));
     log_in("wrong password").send().await.assert_problem(401, "invalid_credentials");
     assert_eq!(world.sql("SELECT password_hash FROM credentials").await, old, "who does not know it can't hash it");
     // Two at once: neither is refused for what the other writes.

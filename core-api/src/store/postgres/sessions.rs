@@ -64,9 +64,10 @@ impl Db {
             let mut transaction = self.pool.begin().await?;
             let stored = lock(&mut transaction, token.session()).await?.ok_or(RefreshError::NotValid)?;
             // Asked once the lock is held.
-            let account = sqlx::query!("SELECT role, now_utc() AS \"now!\" FROM users WHERE id = $1", stored.user.as_uuid())
-                .fetch_one(&mut *transaction)
-                .await?;
+            let account =
+                sqlx::query!("SELECT role, now_utc() AS \"now!\" FROM users WHERE id = $1", stored.user.as_uuid())
+                    .fetch_one(&mut *transaction)
+                    .await?;
             let next = match stored.judge(token, utc(account.now)) {
                 Presented::Current => followers.first(),
                 Presented::Again => followers.iter().find(|next| next.hash() == stored.current),
@@ -129,12 +130,10 @@ impl Db {
     /// The session of a refresh token, whether or not it is over and the token the newest; `None` for a forgery.
     pub async fn session_of(&self, token: &RefreshToken) -> Result<Option<UserId>, Fault> {
         within(async {
-            let found = sqlx::query!(
-                "SELECT user_id, family_hash FROM sessions WHERE id = $1",
-                token.session().as_uuid()
-            )
-            .fetch_optional(&self.pool)
-            .await?;
+            let found =
+                sqlx::query!("SELECT user_id, family_hash FROM sessions WHERE id = $1", token.session().as_uuid())
+                    .fetch_optional(&self.pool)
+                    .await?;
             // A hash of 128 random bits: how long comparing it takes tells nothing of use.
             Ok::<_, Fault>(found.filter(|row| row.family_hash == token.family_hash()).map(|row| row.user_id.into()))
         })
@@ -294,11 +293,7 @@ async fn lock(connection: &mut PgConnection, session: SessionId) -> Result<Optio
 }
 
 /// Makes `next` the token that may be used next; where it is already, only its session's tokens last longer.
-async fn rotate(
-    connection: &mut PgConnection,
-    next: &RefreshToken,
-    tokens_until: DateTime<Utc>,
-) -> Result<(), Fault> {
+async fn rotate(connection: &mut PgConnection, next: &RefreshToken, tokens_until: DateTime<Utc>) -> Result<(), Fault> {
     sqlx::query!(
         "UPDATE sessions
          SET previous_hash = CASE WHEN refresh_hash = $2 THEN previous_hash ELSE refresh_hash END,
