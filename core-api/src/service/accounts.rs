@@ -203,7 +203,7 @@ impl Accounts {
         if !self.0.passwords.is_outdated(&account.password_hash) {
             return;
         }
-        let Ok(hash) = self.0.passwords.hash(password.as_str()).await else { return };
+        let Ok(hash) = self.0.passwords.hash_at_leisure(password.as_str()).await else { return };
         if let Err(fault) = self.0.db.rehash(account.user, &account.password_hash, &hash).await {
             tracing::warn!(%fault, "a password's new hash was not kept");
         }

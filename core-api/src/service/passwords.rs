@@ -84,6 +84,14 @@ impl Passwords {
         self.run(move || hash(&password, cost)).await?.map_err(HashError::Failed)
     }
 
+    /// The same, where there is nothing else to do: what can wait keeps nobody waiting.
+    pub async fn hash_at_leisure(&self, password: &str) -> Result<String, HashError> {
+        if self.running.available_permits() == 0 {
+            return Err(HashError::Busy(self.expected_wait()));
+        }
+        self.hash(password).await
+    }
+
     /// Whether `password` is the one with this hash; `None` is nobody's, which is never right and takes as long.
     pub async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, HashError> {
         let password = password.to_owned();

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use common::ids::{SessionId, UserId};
 use common::tokens::Role;
 use sqlx::PgConnection;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use super::accounts::read_role;
@@ -134,8 +135,8 @@ impl Db {
                 sqlx::query!("SELECT user_id, family_hash FROM sessions WHERE id = $1", token.session().as_uuid())
                     .fetch_optional(&self.pool)
                     .await?;
-            // A hash of 128 random bits: how long comparing it takes tells nothing of use.
-            Ok::<_, Fault>(found.filter(|row| row.family_hash == token.family_hash()).map(|row| row.user_id.into()))
+            let is_ours = |stored: &[u8]| bool::from(stored.ct_eq(&token.family_hash()));
+            Ok::<_, Fault>(found.filter(|row| is_ours(&row.family_hash)).map(|row| row.user_id.into()))
         })
         .await
     }
