@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn roles_are_called_as_in_tokens() {
         assert_eq!(("user".parse(), "admin".parse()), (Ok(Role::User), Ok(Role::Admin)));
-        assert_eq!(["", "Admin", "root"].map(|name| name.parse::<Role>()), [Err(UnknownRole); 3]);
+        assert_eq!(["", "Admin", "root"].map(str::parse::<Role>), [Err(UnknownRole); 3]);
     }
 
     #[test]

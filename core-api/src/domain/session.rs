@@ -52,6 +52,7 @@ impl RefreshToken {
     }
 
     /// The one with this secret in the same session.
+    #[must_use]
     pub fn with_secret(&self, secret: &[u8; SECRET_LEN]) -> Self {
         Self::of(self.session, self.family(), secret)
     }
