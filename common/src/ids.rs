@@ -123,6 +123,8 @@ ids! {
     WebhookId;
     /// Something that happened, as webhooks tell it.
     EventId;
+    /// One session of one user, from signing in to its end.
+    SessionId;
 }
 
 #[cfg(test)]

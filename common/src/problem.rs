@@ -64,6 +64,8 @@ codes! {
         "로그인이 만료되었거나 올바르지 않습니다. 다시 로그인해 주세요." "The session has expired or is not valid. Sign in again.";
     InvalidCredentials UNAUTHORIZED "invalid_credentials" "Wrong credentials"
         "아이디 또는 비밀번호가 올바르지 않습니다." "The user or the password is wrong.";
+    InvalidRefreshToken UNAUTHORIZED "invalid_refresh_token" "Refresh token not valid"
+        "로그인 갱신 토큰이 올바르지 않거나 로그인이 종료되었습니다. 다시 로그인해 주세요." "The refresh token is missing or not valid, or the session has ended. Sign in again.";
     MissingQueueToken UNAUTHORIZED "missing_queue_token" "No queue token"
         "대기열 토큰이 필요합니다. 먼저 대기열에 입장해 주세요." "A queue token is needed. Join the queue first.";
     InvalidQueueToken UNAUTHORIZED "invalid_queue_token" "Queue token not valid"
@@ -72,6 +74,8 @@ codes! {
         "아직 입장 순서가 아니거나 입장 시간이 끝났습니다." "It is not your turn yet, or your admission has ended.";
     Forbidden FORBIDDEN "forbidden" "Not allowed"
         "이 작업을 할 권한이 없습니다." "You are not allowed to do this.";
+    WrongPassword FORBIDDEN "wrong_password" "Wrong password"
+        "현재 비밀번호가 올바르지 않습니다." "The current password is wrong.";
     NotFound NOT_FOUND "not_found" "Not found"
         "찾을 수 없습니다." "There is nothing here.";
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed"

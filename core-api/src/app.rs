@@ -1,5 +1,6 @@
 //! A core-api put together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,7 +11,7 @@ use common::rate_limit::forget_regularly;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::service::{Logins, PaymentBatches};
+use crate::service::{Logins, Passwords, PaymentBatches};
 use crate::state::AppState;
 use crate::{http, worker};
 
@@ -33,7 +34,12 @@ impl App {
 
     /// Its count of tried logins.
     pub fn logins(&self) -> Logins {
-        self.state.logins.clone()
+        self.state.accounts.logins().clone()
+    }
+
+    /// Its pool for hashing passwords.
+    pub fn passwords(&self) -> Passwords {
+        self.state.accounts.passwords().clone()
     }
 
     /// Its routes, with every layer.
@@ -65,9 +71,20 @@ impl App {
             "webhook upkeep",
             worker::keep_up_webhooks(db.clone(), self.state.webhooks.retry_for(), stopping.clone()),
         );
-        lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
+        lifecycle.spawn("key purge", worker::purge_keys(db.clone(), stopping.clone()));
+        self.spawn_session_workers(lifecycle);
         let logins = self.logins();
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));
         lifecycle.spawn("rate limits", forget_regularly(move || logins.forget(), stopping));
+    }
+
+    fn spawn_session_workers(&self, lifecycle: &Lifecycle) {
+        let (db, clock, stopping) = (&self.state.db, &self.state.clock, lifecycle.stopping());
+        let (ended, log) = (self.state.sessions.ended().clone(), self.state.ended_log.clone());
+        let known = worker::know_ended_sessions(db.clone(), ended, Arc::clone(clock), stopping.clone());
+        lifecycle.spawn("ended sessions", known);
+        let logged = worker::log_ended_sessions(db.clone(), log, Arc::clone(clock), stopping.clone());
+        lifecycle.spawn("log of ended sessions", logged);
+        lifecycle.spawn("session purge", worker::purge_sessions(db.clone(), Arc::clone(clock), stopping));
     }
 }

@@ -12,8 +12,9 @@ use common::telemetry;
 use common::tokens::{EntryTicketSigner, PassKeys, SESSION_SECRET, SessionKeys, read_keys};
 use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
 
+use crate::domain::session::SessionRules;
 use crate::domain::webhook_target::TargetRules;
-use crate::service::{SealingKeys, WebhookSettings};
+use crate::service::{HashCost, SealingKeys, WebhookSettings};
 use crate::store::postgres::HoldRules;
 
 /// Where core-api listens.
@@ -58,7 +59,19 @@ const SESSION_TTL_SECONDS: Setting = Setting {
     name: "SESSION_TTL_SECONDS",
     default: Some("43200"),
     unit: "seconds",
-    meaning: "How long a session lasts.",
+    meaning: "How long a session's token can be used; `POST /auth/refresh` gives the next.",
+};
+const SESSION_LIFETIME_SECONDS: Setting = Setting {
+    name: "SESSION_LIFETIME_SECONDS",
+    default: Some("2592000"),
+    unit: "seconds",
+    meaning: "How long a session can be refreshed; then its user signs in again.",
+};
+const SESSIONS_PER_USER: Setting = Setting {
+    name: "SESSIONS_PER_USER",
+    default: Some("20"),
+    unit: "sessions",
+    meaning: "How many sessions a user may have open; one more ends the oldest.",
 };
 const HOLD_SECONDS: Setting = Setting {
     name: "HOLD_SECONDS",
@@ -102,11 +115,23 @@ const HASH_QUEUE: Setting = Setting {
     unit: "logins",
     meaning: "How many logins and signups wait for password hashing at most; further ones get 429.",
 };
+const PASSWORD_HASH_MEMORY_KIB: Setting = Setting {
+    name: "PASSWORD_HASH_MEMORY_KIB",
+    default: Some("19456"),
+    unit: "KiB",
+    meaning: "What hashing one password takes of memory, on each core at once; where it is changed, passwords are hashed anew as their users log in.",
+};
+const PASSWORD_HASH_PASSES: Setting = Setting {
+    name: "PASSWORD_HASH_PASSES",
+    default: Some("2"),
+    unit: "passes",
+    meaning: "How often hashing a password goes through that memory.",
+};
 const LOGINS_PER_MINUTE_PER_ACCOUNT: Setting = Setting {
     name: "LOGINS_PER_MINUTE_PER_ACCOUNT",
     default: Some("10"),
     unit: "requests a minute; 0 is no limit",
-    meaning: "How often logging in to one account may be tried; 60 seconds' worth of it at once.",
+    meaning: "How often logging in to one account, or changing its password, may be tried; 60 seconds' worth of it at once.",
 };
 /// Of how many seconds the logins may come at once: people mistype in a row.
 const LOGINS_BURST_SECONDS: u32 = 60;
@@ -161,6 +186,8 @@ pub const SETTINGS: &[Setting] = &[
     REDIS_TIMEOUT_MS,
     SESSION_SECRET,
     SESSION_TTL_SECONDS,
+    SESSION_LIFETIME_SECONDS,
+    SESSIONS_PER_USER,
     PASS_PUBLIC_KEYS,
     ENTRY_TICKET_PRIVATE_KEYS,
     HOLD_SECONDS,
@@ -170,6 +197,8 @@ pub const SETTINGS: &[Setting] = &[
     WAITLIST_OFFER_SECONDS,
     REFUND_UNTIL_HOURS,
     HASH_QUEUE,
+    PASSWORD_HASH_MEMORY_KIB,
+    PASSWORD_HASH_PASSES,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
     MAX_STREAMS,
@@ -207,8 +236,8 @@ pub struct Config {
     pub redis: RedisSettings,
     /// The sessions' secrets.
     pub sessions: Arc<SessionKeys>,
-    /// How long a session lasts.
-    pub session_ttl: TimeDelta,
+    /// How long sessions and their tokens last.
+    pub session_rules: SessionRules,
     /// The passes' public keys.
     pub passes: Arc<PassKeys>,
     /// What signs tickets.
@@ -223,6 +252,8 @@ pub struct Config {
     pub hold_grace: Duration,
     /// How many passwords wait to be hashed at most.
     pub hash_queue: usize,
+    /// What hashing one takes.
+    pub hash_cost: HashCost,
     /// How often one account may be tried.
     pub logins_per_account: Rate,
     /// How many requests are served at once at most.
@@ -257,6 +288,8 @@ impl Config {
         let redis = RedisSettings::read(reader);
         let sessions = read_keys(reader, &SESSION_SECRET, SessionKeys::new);
         let session_ttl = reader.number(&SESSION_TTL_SECONDS, 60..=30 * 24 * 3_600);
+        let session_lifetime = reader.number(&SESSION_LIFETIME_SECONDS, 60..=366 * 24 * 3_600);
+        let sessions_per_user = reader.number(&SESSIONS_PER_USER, 1..=1_000);
         let passes = read_keys(reader, &PASS_PUBLIC_KEYS, PassKeys::new);
         let entry_tickets = read_keys(reader, &ENTRY_TICKET_PRIVATE_KEYS, EntryTicketSigner::new);
         let hold_seconds = reader.number(&HOLD_SECONDS, 1..=MAX_SECONDS);
@@ -266,6 +299,9 @@ impl Config {
         let waitlist_offer_seconds = reader.number(&WAITLIST_OFFER_SECONDS, 1..=MAX_SECONDS);
         let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
+        // Not below what OWASP asks for, nor so much that a few at once fill the memory.
+        let hash_memory_kib = reader.number(&PASSWORD_HASH_MEMORY_KIB, HashCost::LEAST.memory_kib..=1_048_576);
+        let hash_passes = reader.number(&PASSWORD_HASH_PASSES, HashCost::LEAST.passes..=100);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
         // Fewer than connections: the others are for requests.
@@ -279,7 +315,11 @@ impl Config {
             database_max_connections: database_max_connections?,
             redis: redis?,
             sessions: sessions?,
-            session_ttl: TimeDelta::seconds(session_ttl?),
+            session_rules: SessionRules {
+                token_ttl: TimeDelta::seconds(session_ttl?),
+                lifetime_seconds: session_lifetime?,
+                per_user: sessions_per_user?,
+            },
             passes: passes?,
             entry_tickets: entry_tickets?,
             hold_rules: HoldRules {
@@ -291,6 +331,7 @@ impl Config {
             refund_until: TimeDelta::hours(refund_until_hours?),
             hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,
+            hash_cost: HashCost { memory_kib: hash_memory_kib?, passes: hash_passes? },
             logins_per_account: logins_per_account?,
             max_in_flight: max_in_flight?,
             max_streams: max_streams?,

@@ -9,11 +9,11 @@ use common::tokens::{PassId, Role};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::account::{Email, Username};
+use crate::domain::account::{Email, Login, Username};
 use crate::domain::effect::{Answer, EffectError, Record};
 use crate::domain::reservation::Order;
 use crate::domain::seat::{Seat, SeatStatus};
-use crate::service::Passwords;
+use crate::service::{HashCost, Passwords};
 use crate::store::postgres::{Db, DemoConcert, DemoUser, HoldRules, NewHold};
 
 /// The password of all demo accounts.
@@ -44,7 +44,7 @@ pub async fn load(db: &Db) -> anyhow::Result<()> {
     for concert in &concerts {
         db.make_demo_concert(concert).await.with_context(|| concert.name)?;
     }
-    let passwords = Passwords::new(0)?;
+    let passwords = Passwords::new(0, HashCost::LEAST)?;
     for (username, email) in [("Alice", "alice@example.com"), ("Bob", "bob@example.com")] {
         let user = user(db, &passwords, username, email).await?;
         // Only once: they may have spent some of it since.
@@ -55,8 +55,8 @@ pub async fn load(db: &Db) -> anyhow::Result<()> {
     for (username, email, role) in
         [("Admin", "admin@example.com", Role::Admin), ("Staff", "staff@example.com", Role::Staff)]
     {
-        user(db, &passwords, username, email).await?;
-        db.set_role(&Email::parse(email).map_err(anyhow::Error::msg)?, role).await?;
+        let account = user(db, &passwords, username, email).await?;
+        db.set_role(&Login::Id(account.id), role).await?;
     }
     sell_out(db, &passwords, SOLD_OUT.into()).await
 }

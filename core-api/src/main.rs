@@ -1,5 +1,5 @@
-//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api audit`,
-//! `core-api set-role`, `core-api healthcheck`, `core-api settings`.
+//! The core-api binary: `core-api`, `core-api migrate`, `core-api demo`, `core-api set-role`, `core-api audit`,
+//! `core-api healthcheck`, `core-api settings`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,7 +13,8 @@ use common::lifecycle::Lifecycle;
 use common::telemetry;
 use common::tokens::Role;
 use core_api::config::{self, Config};
-use core_api::domain::account::Email;
+use core_api::domain::account::Login;
+use core_api::domain::text::Text;
 use core_api::store::postgres::Db;
 use core_api::{App, demo};
 use tokio::net::TcpListener;
@@ -34,19 +35,21 @@ enum Command {
     Migrate,
     /// Load demo data; doing it again changes nothing
     Demo,
+    /// Give an account another role: this is how somebody becomes staff or an administrator
+    ///
+    /// Its sessions end within a second, since their tokens say the old role. Exit status 0 if it has the role now.
+    SetRole {
+        /// The account's email or id
+        account: String,
+        /// `user` buys tickets, `staff` lets people in at the door as well, `admin` runs sales as well
+        #[arg(value_parser = ["user", "staff", "admin"])]
+        role: String,
+    },
     /// Check in the database that everything about seats and money holds that must always hold
     ///
     /// Prints each rule with how often it is broken, and some examples. Only reads; can be run at any time. Exit status
     /// 0 if all hold, 1 if one is broken, 2 if that could not be found out.
     Audit,
-    /// Say what an account may do, from the next time that its owner signs in
-    SetRole {
-        /// The account's email
-        email: String,
-        /// `user` buys tickets, `staff` lets people in at the door as well, `admin` runs sales as well
-        #[arg(value_parser = ["user", "staff", "admin"])]
-        role: String,
-    },
     /// Ask the core-api of this environment whether it is ready; exit status 0 if it is
     Healthcheck,
     /// Print all settings as a Markdown table
@@ -61,8 +64,8 @@ fn main() -> ExitCode {
         Command::Serve => in_runtime(serve()),
         Command::Migrate => in_runtime(migrate()),
         Command::Demo => in_runtime(load_demo()),
+        Command::SetRole { account, role } => in_runtime(set_role(account, role)),
         Command::Audit => in_runtime(audit()),
-        Command::SetRole { email, role } => in_runtime(set_role(email, role)),
         Command::Healthcheck => Ok(healthcheck()),
         Command::Settings => print_settings(),
     };
@@ -117,18 +120,12 @@ async fn load_demo() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn set_role(email: String, role: String) -> anyhow::Result<ExitCode> {
-    let email = Email::parse(&email).map_err(anyhow::Error::msg)?;
-    let role = match role.as_str() {
-        "admin" => Role::Admin,
-        "staff" => Role::Staff,
-        _ => Role::User,
-    };
-    anyhow::ensure!(
-        Db::new(&database_url()?, 1)?.set_role(&email, role).await?,
-        "there is no account with this email: its owner has to sign up first"
-    );
-    tracing::info!(?role, "the account's role is set");
+async fn set_role(account: String, role: String) -> anyhow::Result<ExitCode> {
+    let login = Text::parse(&account).map_err(anyhow::Error::msg).context("no account has such a name")?;
+    let role: Role = role.parse().context("the role")?;
+    let user = Db::new(&database_url()?, 1)?.set_role(&Login::from(&login), role).await?;
+    let user = user.context("there is no such account")?;
+    tracing::info!(%user, ?role, "the account has this role now");
     Ok(ExitCode::SUCCESS)
 }
 

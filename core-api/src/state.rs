@@ -8,15 +8,15 @@ use chrono::TimeDelta;
 use common::clock::SharedClock;
 use common::http::{InFlight, SetCookie};
 use common::lifecycle::Lifecycle;
-use common::tokens::{EntryTicketSigner, PassKeys, SessionKeys};
+use common::tokens::{EntryTicketSigner, PassKeys, Sessions};
 
 use crate::config::Config;
 use crate::service::{
-    BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reports, Reserving, Returns,
-    SeatWatch, Turns, Webhooks,
+    Accounts, BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reports, Reserving,
+    Returns, SeatWatch, Turns, Webhooks,
 };
 use crate::store::postgres::Db;
-use crate::store::redis::Holds;
+use crate::store::redis::{EndedLog, Holds};
 
 /// The parts of a running core-api. Cloning it shares them.
 #[derive(Clone)]
@@ -26,13 +26,12 @@ pub struct AppState(Arc<Parts>);
 pub struct Parts {
     pub(crate) clock: SharedClock,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) sessions: Arc<SessionKeys>,
-    pub(crate) session_ttl: TimeDelta,
+    pub(crate) sessions: Sessions,
+    pub(crate) accounts: Accounts,
+    pub(crate) ended_log: EndedLog,
     pub(crate) passes: Arc<PassKeys>,
     pub(crate) entry_tickets: Arc<EntryTicketSigner>,
     pub(crate) set_cookie: SetCookie,
-    pub(crate) passwords: Passwords,
-    pub(crate) logins: Logins,
     pub(crate) db: Db,
     pub(crate) holds: Holds,
     pub(crate) catalogue: Catalogue,
@@ -60,17 +59,24 @@ impl AppState {
         let catalogue = Catalogue::new(db.clone());
         let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
         let (payments, batches) = Payments::new(db.clone());
+        let sessions = Sessions::new(Arc::clone(&config.sessions));
         let state = Self(Arc::new(Parts {
-            logins: Logins::new(config.logins_per_account, &clock),
+            accounts: Accounts::new(
+                db.clone(),
+                Passwords::new(config.hash_queue, config.hash_cost)?,
+                Logins::new(config.logins_per_account, &clock),
+                sessions.clone(),
+                Arc::clone(&clock),
+                config.session_rules,
+            ),
             webhooks: Webhooks::new(db.clone(), Arc::clone(&clock), &config.webhooks)?,
             clock,
             lifecycle,
-            sessions: Arc::clone(&config.sessions),
-            session_ttl: config.session_ttl,
+            sessions,
+            ended_log: EndedLog::new(&config.redis, config.session_rules.token_ttl)?,
             passes: Arc::clone(&config.passes),
             entry_tickets: Arc::clone(&config.entry_tickets),
             set_cookie: SetCookie::for_site(&config.public_url),
-            passwords: Passwords::new(config.hash_queue)?,
             best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),
             seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
             returns: Returns::new(
@@ -113,9 +119,9 @@ impl std::fmt::Debug for AppState {
     }
 }
 
-impl FromRef<AppState> for Arc<SessionKeys> {
+impl FromRef<AppState> for Sessions {
     fn from_ref(state: &AppState) -> Self {
-        Self::clone(&state.sessions)
+        state.sessions.clone()
     }
 }
 

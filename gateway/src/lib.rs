@@ -26,7 +26,8 @@ pub use http::{AppState, app};
 /// Builds what the HTTP edge needs from the configuration, and gives the tasks it needs to `lifecycle`. Nothing is
 /// connected to yet.
 pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Lifecycle) -> anyhow::Result<AppState> {
-    let store = store::QueueStore::new(lua::Redis::new(&config.redis)?);
+    let redis = lua::Redis::new(&config.redis)?;
+    let (store, ended) = (store::QueueStore::new(redis.clone()), store::EndedLog::new(redis));
     let core = upstream::CoreApi::new(config.site.as_ref().map_or(&config.core_api_urls, |site| &site.urls))?;
     let concerts = match &config.site {
         Some(site) => upstream::Concerts::fixed(site.routes.rooms()),
@@ -39,7 +40,9 @@ pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Life
         owner: uuid::Uuid::new_v4().to_string().into(),
     };
     let rooms = worker::Rooms::new(store, config.room.into(), tools, concerts, lifecycle.clone());
-    let state = AppState::new(config, clock, rooms, core, lifecycle.clone());
+    let state = AppState::new(config, Arc::clone(&clock), rooms, core, lifecycle.clone());
+    let follower = worker::follow_ended_sessions(ended, state.ended_sessions(), clock, lifecycle.stopping());
+    lifecycle.spawn("ended sessions", follower);
     lifecycle.spawn("rate limits", state.forget_the_idle(lifecycle.stopping()));
     Ok(state)
 }

@@ -29,7 +29,7 @@ pub const LOGINS_PER_MINUTE_PER_ADDRESS: Setting = Setting {
     name: "LOGINS_PER_MINUTE_PER_ADDRESS",
     default: Some("6000"),
     unit: "requests a minute; 0 is no limit",
-    meaning: "How often people at one address may log in and sign up; 6 seconds' worth of it at once.",
+    meaning: "How often people at one address may log in, sign up, refresh a session and change a password; 6 seconds' worth of it at once.",
 };
 /// Sets [`RateLimits::unverified_per_address`].
 pub const UNVERIFIED_PER_MINUTE_PER_ADDRESS: Setting = Setting {
@@ -53,7 +53,7 @@ pub struct RateLimits {
     pub polls_per_user: Rate,
     /// Trying to reserve.
     pub reservations_per_user: Rate,
-    /// Logging in and signing up: many people may share an address, so guessing a password is limited by core-api, which
+    /// Logging in, signing up, refreshing, changing a password: many people may share an address, so guessing a password is limited by core-api, which
     /// knows the account.
     pub logins_per_address: Rate,
     /// Requests that need a token and have none that is valid.

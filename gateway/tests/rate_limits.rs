@@ -212,13 +212,13 @@ async fn an_ipv6_client_is_its_network_and_one_can_not_choose_an_address() {
 }
 
 #[tokio::test]
-async fn logins_and_signups_are_counted_together_by_address() {
+async fn what_takes_a_secret_is_counted_together_by_address() {
     let site = site(RateLimits { logins_per_address: TWO, ..RateLimits::OFF }).await;
     let sign_in = |address, path| from(&site, address, Method::POST, path).json(&json!({ "userId": "a@b.c" }));
     assert_eq!(Answer::of(sign_in(HERE, "/auth/login")).await.body["userId"], "a@b.c", "it is core-api's to answer");
     assert_eq!(Answer::of(sign_in(HERE, "/auth/signup")).await.status.as_u16(), 200);
     let mut wait = TimeDelta::zero();
-    for path in ["/auth/login", "/auth/signup"] {
+    for path in ["/auth/login", "/auth/signup", "/auth/refresh", "/auth/password"] {
         wait = is_refused_for(&Answer::of(sign_in(HERE, path)).await, 10);
     }
     assert_eq!(site.core.requests.lock().unwrap().len(), 2, "what is refused does not reach core-api");

@@ -1,8 +1,8 @@
 //! The scripts that run inside Redis, and the connection that runs them.
 //!
-//! `queue/` holds the waiting room's verbs, `holds/` the seat locks'. A script's file says in its header what is atomic,
-//! its KEYS, ARGV and RETURNS, and its COST; the typed function that calls it is in the store of the service that owns
-//! it, and nowhere else.
+//! `queue/` holds the waiting room's verbs, `holds/` the seat locks', `sessions/` that of the log of ended sessions. A
+//! script's file says in its header what is atomic, its KEYS, ARGV and RETURNS, and its COST; the typed function that calls
+//! it is in the store of the service that owns it, and nowhere else.
 
 mod connection;
 mod endpoint;
@@ -11,6 +11,7 @@ mod link;
 mod metrics;
 pub mod queue;
 mod script;
+pub mod sessions;
 mod settings;
 
 pub use connection::{Mode, Redis, RedisSettings, SentinelSettings, StoreError};

@@ -62,6 +62,17 @@ fn every_queue_script_tells_what_it_uses() {
 }
 
 #[test]
+fn the_session_log_s_scripts_tell_what_they_use() {
+    for script in lua::sessions::SessionScripts::default().all() {
+        let path = format!("{}/{}.lua", env!("CARGO_MANIFEST_DIR"), script.name());
+        let file = std::fs::read_to_string(path).unwrap();
+        check(script, &file);
+        let told: BTreeSet<usize> = (1..=script.fixed_keys()).collect();
+        assert_eq!(numbers(&file.replace(&header(&file), ""), "KEYS"), told, "{}", script.name());
+    }
+}
+
+#[test]
 fn no_script_file_is_forgotten() {
     let scripts = QueueScripts::default();
     let known: BTreeSet<String> = scripts.all().iter().map(|script| format!("{}.lua", script.name())).collect();

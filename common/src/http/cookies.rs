@@ -13,6 +13,9 @@ pub const QUEUE_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-queue-toke
 const QUEUE_TOKEN_COOKIE: &str = "QueueToken";
 /// The name of the cookie that carries the session, as `Bearer <JWT>`.
 const SESSION_COOKIE: &str = "Authorization";
+/// The name of the cookie that carries the refresh token, and the only path that it is sent to.
+const REFRESH_TOKEN_COOKIE: &str = "RefreshToken";
+const REFRESH_TOKEN_PATH: &str = "/auth";
 
 /// A cookie's value, unquoted and percent-decoded. Of several with the name the first counts, as browsers send the
 /// most specific first (RFC 6265, 5.4).
@@ -37,9 +40,14 @@ pub fn queue_token(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The session token that a request presents: `Authorization: Bearer …`, else the cookie of that name.
-pub(super) fn session_token(headers: &HeaderMap) -> Option<String> {
+pub fn session_token(headers: &HeaderMap) -> Option<String> {
     let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     header.and_then(bearer).or_else(|| bearer(&cookie(headers, SESSION_COOKIE)?))
+}
+
+/// The refresh token in its cookie.
+pub fn refresh_token(headers: &HeaderMap) -> Option<String> {
+    cookie(headers, REFRESH_TOKEN_COOKIE).filter(|token| !token.is_empty())
 }
 
 /// The token in `Bearer <token>`.
@@ -56,7 +64,8 @@ pub const PUBLIC_URL: Setting = Setting {
     meaning: "How users reach the site; unless it is plain http, cookies are `Secure`.",
 };
 
-/// Writes our cookies: `HttpOnly; SameSite=Strict; Path=/`, and `Secure` unless the public URL is plain http.
+/// Writes our cookies: `HttpOnly; SameSite=Strict; Path=/` (`/auth` for the refresh token), and `Secure` unless the public
+/// URL is plain http.
 #[derive(Debug, Clone, Copy)]
 pub struct SetCookie {
     secure: bool,
@@ -70,29 +79,39 @@ impl SetCookie {
 
     /// Hands over a queue token.
     pub fn queue_token(self, token: &str) -> HeaderValue {
-        self.write(QUEUE_TOKEN_COOKIE, token, None)
+        self.write(QUEUE_TOKEN_COOKIE, token, "/", None)
     }
 
     /// Takes the queue token back.
     pub fn clear_queue_token(self) -> HeaderValue {
-        self.write(QUEUE_TOKEN_COOKIE, "", Some(0))
+        self.write(QUEUE_TOKEN_COOKIE, "", "/", Some(0))
     }
 
     /// Hands over a session for `max_age_seconds`.
     pub fn session(self, token: &str, max_age_seconds: i64) -> HeaderValue {
-        self.write(SESSION_COOKIE, &format!("Bearer {token}"), Some(max_age_seconds))
+        self.write(SESSION_COOKIE, &format!("Bearer {token}"), "/", Some(max_age_seconds))
     }
 
     /// Ends the session in this browser.
     pub fn clear_session(self) -> HeaderValue {
-        self.write(SESSION_COOKIE, "", Some(0))
+        self.write(SESSION_COOKIE, "", "/", Some(0))
     }
 
-    fn write(self, name: &'static str, value: &str, max_age_seconds: Option<i64>) -> HeaderValue {
+    /// Hands over a refresh token for `max_age_seconds`. It is sent to where it is of use and nowhere else.
+    pub fn refresh_token(self, token: &str, max_age_seconds: i64) -> HeaderValue {
+        self.write(REFRESH_TOKEN_COOKIE, token, REFRESH_TOKEN_PATH, Some(max_age_seconds))
+    }
+
+    /// Takes the refresh token back.
+    pub fn clear_refresh_token(self) -> HeaderValue {
+        self.write(REFRESH_TOKEN_COOKIE, "", REFRESH_TOKEN_PATH, Some(0))
+    }
+
+    fn write(self, name: &'static str, value: &str, path: &'static str, max_age_seconds: Option<i64>) -> HeaderValue {
         let mut cookie = Cookie::new(name, value);
         cookie.set_http_only(true);
         cookie.set_same_site(SameSite::Strict);
-        cookie.set_path("/");
+        cookie.set_path(path);
         if self.secure {
             cookie.set_secure(true);
         }
@@ -162,5 +181,7 @@ mod tests {
         assert_eq!(local, "Authorization=Bearer a.b.c; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
         let public = SetCookie::for_site("https://tickets.example").queue_token("t");
         assert_eq!(public, "QueueToken=t; HttpOnly; SameSite=Strict; Secure; Path=/");
+        let refresh = SetCookie::for_site("https://tickets.example").refresh_token("r", 60);
+        assert_eq!(refresh, "RefreshToken=r; HttpOnly; SameSite=Strict; Secure; Path=/auth; Max-Age=60");
     }
 }

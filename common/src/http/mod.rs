@@ -13,7 +13,7 @@ mod request_id;
 mod serve;
 mod session;
 
-pub use cookies::{PUBLIC_URL, QUEUE_TOKEN_HEADER, SetCookie, cookie, queue_token};
+pub use cookies::{PUBLIC_URL, QUEUE_TOKEN_HEADER, SetCookie, cookie, queue_token, refresh_token, session_token};
 pub use endpoint::{Endpoint, endpoint, router};
 pub use extract::{BODY_TIMEOUT, Json, JsonBytes, PathId, Query};
 pub use given::given;

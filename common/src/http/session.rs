@@ -1,15 +1,13 @@
 //! Who is signed in.
 
-use std::sync::Arc;
-
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 
 use super::cookies::session_token;
 use crate::clock::SharedClock;
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 use crate::problem::{ErrorCode, Problem};
-use crate::tokens::{Role, SessionKeys};
+use crate::tokens::{Role, Sessions};
 
 /// The signed-in user of a request; refuses with 401 where there is none.
 #[derive(Debug, Clone, Copy)]
@@ -18,11 +16,13 @@ pub struct SignedIn {
     pub user: UserId,
     /// What they may do.
     pub role: Role,
+    /// In which of their sessions, where the token tells.
+    pub session: Option<SessionId>,
 }
 
 impl<S> FromRequestParts<S> for SignedIn
 where
-    Arc<SessionKeys>: FromRef<S>,
+    Sessions: FromRef<S>,
     SharedClock: FromRef<S>,
     S: Send + Sync,
 {
@@ -31,10 +31,10 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = session_token(&parts.headers).ok_or(ErrorCode::Unauthenticated)?;
         let now = SharedClock::from_ref(state).now();
-        let session = Arc::<SessionKeys>::from_ref(state)
+        let session = Sessions::from_ref(state)
             .verify(&token, now)
             .map_err(|error| Problem::new(ErrorCode::InvalidSession).because(error))?;
-        Ok(Self { user: session.user, role: session.role })
+        Ok(Self { user: session.user, role: session.role, session: session.id })
     }
 }
 
@@ -48,7 +48,7 @@ pub struct Administrator {
 
 impl<S> FromRequestParts<S> for Administrator
 where
-    Arc<SessionKeys>: FromRef<S>,
+    Sessions: FromRef<S>,
     SharedClock: FromRef<S>,
     S: Send + Sync,
 {

@@ -1,5 +1,6 @@
 //! Keys that sign and verify with HS256.
 
+use aws_lc_rs::hmac;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ pub(super) struct HmacKeys {
     prefix: String,
     signing: EncodingKey,
     verifying: Vec<(String, DecodingKey)>,
+    deriving: Vec<hmac::Key>,
     validation: Validation,
 }
 
@@ -38,6 +40,10 @@ impl HmacKeys {
             prefix: String::new(),
             signing: EncodingKey::from_secret(first.as_bytes()),
             verifying,
+            deriving: secrets
+                .iter()
+                .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref().as_bytes()))
+                .collect(),
             validation: signature_only(Algorithm::HS256),
         };
         keys.prefix = keys.sign(&json!({})).split_inclusive('.').take(1).collect();
@@ -52,6 +58,12 @@ impl HmacKeys {
     pub(super) fn sign(&self, claims: &impl Serialize) -> String {
         // Signing serialises plain structs under an HMAC key: neither can fail.
         jsonwebtoken::encode(&self.header, claims, &self.signing).unwrap_or_default()
+    }
+
+    /// A secret of `data` under each key, in their order. `purpose` must be the beginning of no token.
+    pub(super) fn derive(&self, purpose: &[u8], data: &[u8]) -> Vec<[u8; 32]> {
+        let message = [purpose, data].concat();
+        self.deriving.iter().filter_map(|key| hmac::sign(key, &message).as_ref().try_into().ok()).collect()
     }
 
     pub(super) fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<C, TokenError> {

@@ -12,6 +12,7 @@
 //! signs, all of it verifies.
 
 mod ed25519;
+mod ended;
 mod entry_ticket;
 mod hmac;
 mod pass;
@@ -20,9 +21,10 @@ mod settings;
 mod ticket;
 
 pub use ed25519::{Jwk, generate_pass_key, public_pass_key};
+pub use ended::{EndedSessions, Sessions};
 pub use entry_ticket::{EntryTicket, EntryTicketSigner};
 pub use pass::{Pass, PassId, PassKeys, PassSigner};
-pub use session::{Role, Session, SessionKeys};
+pub use session::{Role, Session, SessionKeys, UnknownRole};
 pub use settings::{SESSION_SECRET, read_keys};
 pub use ticket::{Ticket, TicketKeys};
 
@@ -43,6 +45,9 @@ pub enum TokenError {
     /// Ours, and past its end.
     #[error("the token has expired")]
     Expired,
+    /// Ours, and of a session that was ended before the token's own time.
+    #[error("the session has been ended")]
+    Ended,
 }
 
 /// A list of keys that can't be used.

@@ -1,11 +1,15 @@
 //! The user session: who is signed in, shared by core-api (which makes it) and the gateway.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
+use serde::de::IntoDeserializer as _;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::hmac::HmacKeys;
 use super::{KeyError, TokenError};
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,16 +23,33 @@ pub enum Role {
     Admin,
 }
 
+/// There is no role of that name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such role")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    /// By the name that it has in tokens.
+    fn from_str(name: &str) -> Result<Self, UnknownRole> {
+        let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+        Self::deserialize(name).map_err(|_| UnknownRole)
+    }
+}
+
 /// What a session token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
+    /// Which one, so that it can be ended before its time; `None` in a token that somebody else made who has the secret.
+    pub id: Option<SessionId>,
     /// Who is signed in.
     pub user: UserId,
     /// What they may do.
     pub role: Role,
-    /// When they signed in.
+    /// When the token was made.
     pub issued_at: DateTime<Utc>,
-    /// When that ends.
+    /// When it ends.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -38,6 +59,8 @@ struct Claims {
     iat: i64,
     exp: i64,
     role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
 /// The secrets of session tokens.
@@ -62,17 +85,32 @@ impl SessionKeys {
             iat: session.issued_at.timestamp(),
             exp: session.expires_at.timestamp(),
             role: session.role,
+            sid: session.id.map(SessionId::compact),
         })
     }
 
-    /// What a token says, if it is ours and has not ended at `now`.
+    /// What may follow a refresh token: 32 bytes that only who has the secrets can foresee, one for each key, that of the
+    /// key that signs first. The same token has the same followers, so whoever asks again is answered the same.
+    pub fn followers(&self, refresh_token: &[u8]) -> Vec<[u8; 32]> {
+        self.0.derive(b"onsale refresh token\0", refresh_token)
+    }
+
+    /// What a token says, if it is ours and has not expired at `now`. Whether its session has been ended is what
+    /// [`Sessions`](super::Sessions) knows.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Session, TokenError> {
         let claims: Claims = self.0.verify(token)?;
         if now.timestamp() >= claims.exp {
             return Err(TokenError::Expired);
         }
         let time = |seconds| DateTime::from_timestamp(seconds, 0).ok_or(TokenError::Invalid);
-        Ok(Session { user: claims.sub, role: claims.role, issued_at: time(claims.iat)?, expires_at: time(claims.exp)? })
+        let id = claims.sid.as_deref().map(SessionId::from_compact).transpose().map_err(|_| TokenError::Invalid)?;
+        Ok(Session {
+            id,
+            user: claims.sub,
+            role: claims.role,
+            issued_at: time(claims.iat)?,
+            expires_at: time(claims.exp)?,
+        })
     }
 }
 
@@ -88,7 +126,8 @@ mod tests {
 
     fn session() -> Session {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        Session { user: UserId::generate(), role: Role::Admin, issued_at: now, expires_at: now + TimeDelta::hours(1) }
+        let (id, user) = (Some(SessionId::generate()), UserId::generate());
+        Session { id, user, role: Role::Admin, issued_at: now, expires_at: now + TimeDelta::hours(1) }
     }
 
     #[test]
@@ -98,6 +137,26 @@ mod tests {
         assert!(token.len() <= MAX_LEN, "{}", token.len());
         assert_eq!(keys.verify(&token, session.issued_at), Ok(session));
         assert_eq!(keys.verify(&token, session.expires_at), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_of_somebody_else_who_has_the_secret_names_no_session() {
+        let keys = SessionKeys::new(&[OLD]).unwrap();
+        let session = Session { id: None, ..session() };
+        assert_eq!(keys.verify(&keys.sign(&session), session.issued_at), Ok(session));
+        let time = session.issued_at.timestamp();
+        let claims =
+            Claims { sub: session.user, iat: time, exp: time + 9, role: Role::User, sid: Some("1".to_owned()) };
+        assert_eq!(keys.verify(&keys.0.sign(&claims), session.issued_at), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_refresh_token_has_the_same_followers_while_its_key_is_known() {
+        let followers = |secrets: &[&str], token| SessionKeys::new(secrets).unwrap().followers(token);
+        let before = followers(&[OLD], b"token");
+        assert_eq!(followers(&[NEW, OLD], b"token")[1..], before);
+        assert_ne!(followers(&[NEW], b"token"), before);
+        assert_ne!(followers(&[OLD], b"token2"), before);
     }
 
     #[test]
@@ -121,6 +180,12 @@ mod tests {
         let after = rotated.sign(&session);
         assert!(SessionKeys::new(&[NEW]).unwrap().verify(&after, session.issued_at).is_ok());
         assert!(SessionKeys::new(&[NEW]).unwrap().verify(&before, session.issued_at).is_err());
+    }
+
+    #[test]
+    fn roles_are_called_as_in_tokens() {
+        assert_eq!(("user".parse(), "admin".parse()), (Ok(Role::User), Ok(Role::Admin)));
+        assert_eq!(["", "Admin", "root"].map(str::parse::<Role>), [Err(UnknownRole); 3]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Accounts: who signs up, who signs in.
 
 use common::ids::UserId;
-use common::tokens::Role;
 use serde::{Deserialize, Deserializer, de};
 
 use super::Fault;
@@ -80,15 +79,15 @@ impl From<&Text<1, 255>> for Login {
 pub struct Account {
     /// Which one.
     pub user: UserId,
-    /// What it may do.
-    pub role: Role,
     /// Its password's hash, a PHC string.
     pub password_hash: String,
+    /// Which of its passwords that is.
+    pub generation: i32,
 }
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("user", &self.user).field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("Account").field("user", &self.user).finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod reservation;
 pub mod sales;
 pub mod seat;
 pub mod seat_log;
+pub mod session;
 pub mod text;
 pub mod ticket;
 pub mod waitlist;

@@ -13,9 +13,10 @@ use crate::domain::plan::MAX_SECTIONS;
 use crate::domain::refund::RefundRefusal;
 use crate::domain::reservation::{CancelError, ExtendRefusal, ReserveRefusal};
 use crate::domain::ticket::{CheckInRefusal, NoTicket, UndoRefusal};
+use crate::domain::session::RefreshError;
 use crate::domain::waitlist::JoinRefusal;
 use crate::domain::webhook_target::TargetError;
-use crate::service::{HashError, SealError};
+use crate::service::{CredentialError, HashError, NewAccountError, SealError};
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
@@ -224,6 +225,37 @@ impl From<TargetError> for Problem {
             TargetError::NotHttps => invalid("url은 https여야 합니다.", "url must be https."),
             TargetError::Private => invalid("url은 공개된 주소여야 합니다.", "url must lead to a public address."),
         }
+    }
+}
+
+impl From<NewAccountError> for Problem {
+    fn from(error: NewAccountError) -> Self {
+        match error {
+            NewAccountError::Hash(error) => error.into(),
+            NewAccountError::SignUp(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            // Not told apart: whoever tries tokens learns nothing.
+            RefreshError::NotValid | RefreshError::Reused(_) => {
+                Self::new(ErrorCode::InvalidRefreshToken).because(error)
+            }
+            RefreshError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+/// What a password that opens nothing is answered, where `wrong` is what a wrong one is.
+pub(super) fn refused(wrong: ErrorCode) -> impl Fn(CredentialError) -> Problem {
+    move |error| match error {
+        CredentialError::TooOften(too_often) => too_often.into(),
+        CredentialError::Wrong => wrong.into(),
+        CredentialError::Hash(error) => error.into(),
+        CredentialError::Fault(fault) => fault.into(),
     }
 }
 

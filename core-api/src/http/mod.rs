@@ -16,6 +16,7 @@ mod reservations;
 mod seat_events;
 mod seats;
 mod tickets;
+mod sessions;
 mod waitlist;
 mod webhooks;
 
@@ -47,6 +48,10 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(write.clone(), "/auth/signup", post(auth::sign_up)),
         endpoint(write.clone(), "/auth/login", post(auth::log_in)),
         endpoint(write.clone(), "/auth/logout", post(auth::log_out)),
+        endpoint(write.clone(), "/auth/refresh", post(auth::refresh)),
+        endpoint(write.clone(), "/auth/password", post(auth::change_password)),
+        endpoint(read.clone(), "/auth/sessions", get(sessions::list)),
+        endpoint(remove.clone(), "/auth/sessions/{sessionId}", delete(sessions::end)),
         endpoint(read.clone(), "/concerts", get(concerts::list)),
         endpoint(read.clone(), "/concerts/{concertId}", get(concerts::one)),
         endpoint(read.clone(), "/concerts/{concertId}/seats", get(seats::list)),

@@ -1,5 +1,6 @@
 //! What takes more than one store, or a cache, or a pool: the steps between a request and its answer.
 
+mod accounts;
 mod best_available;
 mod catalogue;
 mod left_behind;
@@ -16,11 +17,12 @@ mod turns;
 mod webhook_sender;
 mod webhooks;
 
+pub use accounts::{Accounts, CredentialError, NewAccountError, Tokens};
 pub use best_available::BestAvailable;
 pub use catalogue::{Catalogue, SeatList};
 pub use left_behind::LeftBehind;
 pub use logins::Logins;
-pub use passwords::{HashError, Passwords};
+pub use passwords::{HashCost, HashError, Passwords};
 pub use payments::{PaymentBatches, Payments};
 pub use reports::{ORDERS_PER_PAGE, Reports};
 pub use reserving::Reserving;

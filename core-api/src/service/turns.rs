@@ -3,11 +3,10 @@
 //! What changes a user's money or seats waits for that user's rows. Waiting inside the database would take a connection
 //! for each request, and one user with many requests would take them all; so they wait here, before they have one.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::ids::UserId;
 use common::problem::{ErrorCode, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,9 +35,9 @@ impl Default for Turns {
 pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Turns {
-    /// Waits for a turn of `user`; 429 where too much of theirs is under way already.
-    pub async fn take(&self, user: UserId) -> Result<Turn, Problem> {
-        let slot = usize::try_from(self.hash.hash_one(user) % QUEUES as u64).unwrap_or(0);
+    /// Waits for a turn of a user, or of one of their sessions; 429 where too much of theirs is under way already.
+    pub async fn take(&self, whose: impl Hash) -> Result<Turn, Problem> {
+        let slot = usize::try_from(self.hash.hash_one(whose) % QUEUES as u64).unwrap_or(0);
         match tokio::time::timeout(PATIENCE, Arc::clone(&self.queues[slot]).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn(permit)),
             Ok(Err(_)) | Err(_) => Err(Problem::new(ErrorCode::TooManyRequests)),
@@ -48,6 +47,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use common::ids::UserId;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

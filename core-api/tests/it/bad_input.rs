@@ -189,6 +189,7 @@ async fn sessions_that_are_none() {
     let expired = world.session_until(person.id, now - TimeDelta::seconds(1));
     let forged = common::tokens::SessionKeys::new(&["another-secret-of-more-than-32-characters"]).unwrap();
     let forged = forged.sign(&common::tokens::Session {
+        id: None,
         user: person.id,
         role: common::tokens::Role::Admin,
         issued_at: now,

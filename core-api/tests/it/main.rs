@@ -26,6 +26,7 @@ mod releases;
 mod reservations;
 mod schema;
 mod seat_events;
+mod sessions;
 mod support;
 mod tickets;
 mod waitlist;

@@ -13,7 +13,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{Pass, PassId, PassSigner, Role, Session, SessionKeys, TicketKeys, generate_pass_key};
 use core_api::App;
 use core_api::config::Config;
-use core_api::service::Logins;
+use core_api::service::{Logins, Passwords};
 use core_api::store::postgres::Db;
 use reqwest::Method;
 use serde_json::Value;
@@ -135,14 +135,20 @@ impl World {
 
     /// The same, and its count of logins.
     pub(crate) async fn start_and_watch(&self) -> (SocketAddr, Logins) {
+        let (address, logins, _) = self.start_in_full_view().await;
+        (address, logins)
+    }
+
+    /// The same, and its pool for passwords.
+    pub(crate) async fn start_in_full_view(&self) -> (SocketAddr, Logins, Passwords) {
         let lifecycle = Lifecycle::default();
         let clock: Arc<ShiftedClock> = Arc::clone(&self.clock);
         let app = App::new(&self.config, clock, lifecycle.clone()).unwrap();
         let listener = tokio::net::TcpListener::bind(self.config.listen).await.unwrap();
-        let (address, logins) = (listener.local_addr().unwrap(), app.logins());
+        let (address, logins, passwords) = (listener.local_addr().unwrap(), app.logins(), app.passwords());
         self.lifecycles.lock().unwrap().push(lifecycle);
         tokio::spawn(app.serve(listener));
-        (address, logins)
+        (address, logins, passwords)
     }
 
     /// Asks every core-api to stop.
@@ -174,6 +180,10 @@ impl World {
 
     pub(crate) fn delete(&self, path: &str) -> Request {
         self.request(Method::DELETE, path)
+    }
+
+    pub(crate) fn get_at(&self, address: SocketAddr, path: &str) -> Request {
+        Request::new(self.client.get(format!("http://{address}{path}")))
     }
 
     /// A request to another instance.
@@ -229,7 +239,7 @@ impl World {
     /// A session that ends then.
     pub(crate) fn session_until(&self, user: UserId, expires_at: DateTime<Utc>) -> String {
         let issued_at = expires_at - TimeDelta::hours(1);
-        self.sessions.sign(&Session { user, role: Role::User, issued_at, expires_at })
+        self.sessions.sign(&Session { id: None, user, role: Role::User, issued_at, expires_at })
     }
 
     /// A concert on sale, with this many seats of one section, at this price.

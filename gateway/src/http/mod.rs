@@ -62,6 +62,8 @@ pub fn app(state: AppState) -> Router {
             .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
             .route("/auth/login", post(sign_in::sign_in).fallback(proxy::proxy))
             .route("/auth/signup", post(sign_in::sign_in).fallback(proxy::proxy))
+            .route("/auth/refresh", post(sign_in::sign_in).fallback(proxy::proxy))
+            .route("/auth/password", post(sign_in::sign_in).fallback(proxy::proxy))
     };
     router
         .fallback(elsewhere)

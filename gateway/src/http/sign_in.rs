@@ -1,4 +1,4 @@
-//! Logging in and signing up: core-api's, as often as one address may try.
+//! Logging in, signing up and what else takes a secret: core-api's, as often as one address may try.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::proxy;
 use super::rate_limit::SigningIn;
 use super::state::AppState;
 
-/// `POST /auth/login` and `POST /auth/signup`: passes them on.
+/// `POST /auth/login`, `/auth/signup`, `/auth/refresh` and `/auth/password`: passes them on.
 pub(super) async fn sign_in(
     _: SigningIn,
     state: State<AppState>,

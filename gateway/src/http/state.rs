@@ -7,7 +7,7 @@ use common::clock::SharedClock;
 use common::http::InFlight;
 use common::lifecycle::Lifecycle;
 use common::rate_limit::forget_regularly;
-use common::tokens::SessionKeys;
+use common::tokens::{EndedSessions, Sessions};
 use tokio_util::sync::CancellationToken;
 
 use super::rate_limit::Counts;
@@ -23,6 +23,7 @@ pub struct AppState(Arc<Shared>);
 pub struct Shared {
     pub(super) config: Config,
     pub(super) clock: SharedClock,
+    sessions: Sessions,
     pub(super) rooms: Rooms,
     pub(super) core: CoreApi,
     pub(super) counts: Counts,
@@ -41,12 +42,18 @@ impl AppState {
         let in_flight = InFlight::at_most(config.max_in_flight);
         let proxied = InFlight::at_most((config.max_in_flight / 2).max(1));
         let streams = InFlight::at_most(config.max_streams);
-        Self(Arc::new(Shared { config, clock, rooms, core, counts, in_flight, proxied, streams, lifecycle }))
+        let sessions = Sessions::new(Arc::clone(&config.sessions));
+        Self(Arc::new(Shared { config, clock, sessions, rooms, core, counts, in_flight, proxied, streams, lifecycle }))
     }
 
     /// Cancelled once the process is asked to stop: streams end then.
     pub(super) fn draining(&self) -> CancellationToken {
         self.lifecycle.draining()
+    }
+
+    /// The sessions that this process knows to have been ended.
+    pub fn ended_sessions(&self) -> EndedSessions {
+        self.sessions.ended().clone()
     }
 
     /// Forgets whom the rate limits need not remember, until `stopping`.
@@ -73,9 +80,9 @@ impl std::ops::Deref for AppState {
     }
 }
 
-impl FromRef<AppState> for Arc<SessionKeys> {
+impl FromRef<AppState> for Sessions {
     fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.config.sessions)
+        state.sessions.clone()
     }
 }
 

@@ -1,10 +1,12 @@
-//! The room in Redis (key names and one typed function for each script) and its record in `PostgreSQL`.
+//! The room in Redis (key names and one typed function for each script), its record in `PostgreSQL`, and the log of ended
+//! sessions.
 
 mod events;
 mod keys;
 mod queue;
 pub mod record;
 mod replies;
+mod sessions;
 
 use lua::StoreError;
 
@@ -21,3 +23,4 @@ pub use keys::RoomKeys;
 pub use queue::{
     Arrival, Arrivals, Forgotten, LeaseCheck, QueueStore, RoomContext, SAFETY_GAP, Seen, Snapshot, Turns, Was,
 };
+pub use sessions::EndedLog;

@@ -4,6 +4,8 @@
 //! was under way; one ticks several times a second (who is there, whose turn it is, what the room looks like); one
 //! keeps up with what core-api says of the concert; one records what happened and puts together what was lost. They
 //! rest while nobody uses the room.
+//!
+//! One task beside them, for all rooms, follows which sessions have been ended.
 
 mod batch;
 mod draw;
@@ -11,10 +13,12 @@ mod measure;
 mod recent;
 mod room;
 mod rooms;
+mod sessions;
 mod tick;
 mod upkeep;
 mod waits;
 
 pub use room::Room;
 pub use rooms::Rooms;
+pub(crate) use sessions::follow_ended_sessions;
 pub(crate) use upkeep::Tools;

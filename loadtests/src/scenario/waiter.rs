@@ -130,6 +130,7 @@ impl Waiter<'_> {
     /// A session like those that logging in gives.
     fn session(&self) -> String {
         self.plan.sessions.sign(&Session {
+            id: None,
             user: self.user,
             role: Role::User,
             issued_at: Utc::now(),

@@ -1,99 +1,142 @@
 //! Users and their credentials.
 
+use chrono::{DateTime, Utc};
 use common::ids::UserId;
 use common::tokens::Role;
+use sqlx::PgConnection;
 
 use super::errors::violated;
+use super::sessions::{insert, keep_role};
 use super::{Db, unreadable, within};
 use crate::domain::Fault;
 use crate::domain::account::{Account, Email, Login, SignUpError, Username};
+use crate::domain::session::{OpenSession, SessionRules};
 
 struct AccountRow {
     user_id: uuid::Uuid,
-    role: String,
     password_hash: String,
+    generation: i32,
 }
 
-impl TryFrom<AccountRow> for Account {
-    type Error = Fault;
-
-    fn try_from(row: AccountRow) -> Result<Self, Fault> {
-        let role = match row.role.as_str() {
-            "user" => Role::User,
-            "staff" => Role::Staff,
-            "admin" => Role::Admin,
-            other => return Err(unreadable("role", &other)),
-        };
-        Ok(Self { user: row.user_id.into(), role, password_hash: row.password_hash })
+impl From<AccountRow> for Account {
+    fn from(row: AccountRow) -> Self {
+        Self { user: row.user_id.into(), password_hash: row.password_hash, generation: row.generation }
     }
+}
+
+/// What a role is called in tokens it is called in the database.
+pub(super) fn read_role(name: &str) -> Result<Role, Fault> {
+    name.parse().map_err(|_| unreadable("role", &name))
 }
 
 impl Db {
     /// Makes an account with an empty balance.
     pub async fn create_account(&self, username: &Username, email: &Email, hash: &str) -> Result<UserId, SignUpError> {
-        let user = UserId::generate();
-        let created = within(async {
-            sqlx::query!(
-                "WITH created AS (INSERT INTO users (id, username, email) VALUES ($1, $2, $3) RETURNING id)
-                 INSERT INTO credentials (user_id, password_hash) SELECT id, $4 FROM created",
-                user.as_uuid(),
-                username.as_str(),
-                email.as_str(),
-                hash
-            )
-            .execute(&self.pool)
-            .await
-            .map_err(|error| match violated(&error) {
-                Some("users_email_key") => SignUpError::EmailTaken,
-                _ => error.into(),
-            })
-        });
-        created.await.map(|_| user)
+        within(async { create(&mut *self.pool.acquire().await?, username, email, hash).await }).await
     }
 
-    /// Says what an account may do, from the next time that its owner signs in; `false` where there is no such account.
-    pub async fn set_role(&self, email: &Email, role: Role) -> Result<bool, Fault> {
-        let role = match role {
-            Role::User => "user",
-            Role::Staff => "staff",
-            Role::Admin => "admin",
-        };
+    /// The same, and opens its first session.
+    pub async fn sign_up(
+        &self,
+        (username, email, hash): (&Username, &Email, &str),
+        rules: SessionRules,
+        tokens_until: DateTime<Utc>,
+    ) -> Result<OpenSession, SignUpError> {
         within(async {
-            Ok::<_, Fault>(
-                sqlx::query_scalar!(
-                    r#"WITH changed AS (UPDATE users SET role = $2 WHERE email = $1 AND role <> $2)
-                       SELECT EXISTS (SELECT FROM users WHERE email = $1) AS "exists!""#,
-                    email.as_str(),
-                    role
-                )
-                .fetch_one(&self.pool)
-                .await?,
+            let mut transaction = self.pool.begin().await?;
+            let user = create(&mut transaction, username, email, hash).await?;
+            let role = keep_role(&mut transaction, user).await?;
+            let (open, _) = insert(&mut transaction, (user, role), rules, tokens_until).await?;
+            transaction.commit().await?;
+            Ok(open)
+        })
+        .await
+    }
+
+    /// Puts another hash of the same password in the place of `old`, unless somebody was faster.
+    pub async fn rehash(&self, user: UserId, old: &str, new: &str) -> Result<(), Fault> {
+        within(async {
+            sqlx::query!(
+                "UPDATE credentials SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2",
+                user.as_uuid(),
+                old,
+                new
             )
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives the user that a login names another role, which ends their sessions; who that is, `None` where it is nobody.
+    pub async fn set_role(&self, login: &Login, role: Role) -> Result<Option<UserId>, Fault> {
+        let (id, email) = names(login);
+        let role = serde_json::to_value(role).map_err(|error| Fault::Internal(error.to_string()))?;
+        within(async {
+            let user = sqlx::query_scalar!(
+                "UPDATE users SET role = $3 WHERE id = $1 OR email = $2 RETURNING id",
+                id,
+                email,
+                role.as_str()
+            )
+            .fetch_optional(&self.pool)
+            .await?;
+            Ok::<_, Fault>(user.map(Into::into))
         })
         .await
     }
 
     /// The account that a login names, if there is one that has a password.
     pub async fn account(&self, login: &Login) -> Result<Option<Account>, Fault> {
-        let (id, email) = match login {
-            Login::Id(id) => (Some(id.as_uuid()), None),
-            Login::Email(email) => (None, Some(email.as_str())),
-            Login::Nobody(_) => return Ok(None),
-        };
+        let (id, email) = names(login);
         within(async {
             sqlx::query_as!(
                 AccountRow,
-                "SELECT c.user_id, u.role, c.password_hash
+                "SELECT c.user_id, c.password_hash, c.generation
                  FROM users u JOIN credentials c ON c.user_id = u.id
                  WHERE u.id = $1 OR u.email = $2",
                 id,
                 email
             )
             .fetch_optional(&self.pool)
-            .await?
-            .map(Account::try_from)
-            .transpose()
+            .await
+            .map(|row| row.map(Account::from))
+            .map_err(Fault::from)
         })
         .await
     }
+}
+
+/// An id or an email; of nobody, neither.
+fn names(login: &Login) -> (Option<uuid::Uuid>, Option<&str>) {
+    match login {
+        Login::Id(id) => (Some(id.as_uuid()), None),
+        Login::Email(email) => (None, Some(email.as_str())),
+        Login::Nobody(_) => (None, None),
+    }
+}
+
+async fn create(
+    connection: &mut PgConnection,
+    username: &Username,
+    email: &Email,
+    hash: &str,
+) -> Result<UserId, SignUpError> {
+    let user = UserId::generate();
+    sqlx::query!(
+        "WITH created AS (INSERT INTO users (id, username, email) VALUES ($1, $2, $3) RETURNING id)
+         INSERT INTO credentials (user_id, password_hash) SELECT id, $4 FROM created",
+        user.as_uuid(),
+        username.as_str(),
+        email.as_str(),
+        hash
+    )
+    .execute(connection)
+    .await
+    .map_err(|error| match violated(&error) {
+        Some("users_email_key") => SignUpError::EmailTaken,
+        _ => error.into(),
+    })?;
+    Ok(user)
 }

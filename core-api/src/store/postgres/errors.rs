@@ -4,6 +4,7 @@ use crate::domain::Fault;
 use crate::domain::account::SignUpError;
 use crate::domain::effect::EffectError;
 use crate::domain::reservation::CancelError;
+use crate::domain::session::{OpenError, RefreshError};
 
 /// The name of the constraint that a statement violated, if that is what is wrong with it.
 pub(super) fn violated(error: &sqlx::Error) -> Option<&str> {
@@ -29,6 +30,18 @@ impl From<sqlx::Error> for CancelError {
 }
 
 impl From<sqlx::Error> for SignUpError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<sqlx::Error> for RefreshError {
     fn from(error: sqlx::Error) -> Self {
         Self::Fault(error.into())
     }

@@ -16,6 +16,7 @@ mod payment_records;
 mod payments;
 mod refunds;
 mod reservations;
+mod sessions;
 mod sweeping;
 mod tickets;
 mod waitlist;
