@@ -116,6 +116,8 @@ ids! {
     ReservationId;
     /// One payment of one reservation.
     PaymentId;
+    /// One try at paying through a provider, for one or several reservations.
+    ProviderPaymentId;
 }
 
 #[cfg(test)]

@@ -55,12 +55,18 @@ codes! {
         "요청 값이 올바르지 않습니다." "A value in the request is missing or not valid.";
     InsufficientBalance BAD_REQUEST "insufficient_balance" "Insufficient balance"
         "잔액이 부족합니다. 충전한 뒤 다시 결제해 주세요." "The balance does not cover the amount. Charge it and pay again.";
+    PaymentMethodUnavailable BAD_REQUEST "payment_method_unavailable" "Payment method not available"
+        "사용할 수 없는 결제 수단입니다." "Payments can't be made that way here.";
     Unauthenticated UNAUTHORIZED "unauthenticated" "Not signed in"
         "로그인이 필요합니다." "Sign in first.";
     InvalidSession UNAUTHORIZED "invalid_session" "Session not valid"
         "로그인이 만료되었거나 올바르지 않습니다. 다시 로그인해 주세요." "The session has expired or is not valid. Sign in again.";
     InvalidCredentials UNAUTHORIZED "invalid_credentials" "Wrong credentials"
         "아이디 또는 비밀번호가 올바르지 않습니다." "The user or the password is wrong.";
+    InvalidSignature UNAUTHORIZED "invalid_signature" "Signature not valid"
+        "서명이 올바르지 않거나 오래되었습니다." "The signature is missing, not valid or too old.";
+    PaymentDeclined PAYMENT_REQUIRED "payment_declined" "Payment declined"
+        "결제가 승인되지 않았습니다. 좌석은 결제 기한까지 유지되니 다시 시도하거나 다른 결제 수단을 이용해 주세요." "The payment was not accepted. The seats stay held until their deadline: try again, or pay another way.";
     MissingQueueToken UNAUTHORIZED "missing_queue_token" "No queue token"
         "대기열 토큰이 필요합니다. 먼저 대기열에 입장해 주세요." "A queue token is needed. Join the queue first.";
     InvalidQueueToken UNAUTHORIZED "invalid_queue_token" "Queue token not valid"
@@ -83,6 +89,8 @@ codes! {
         "조건에 맞는 좌석이 지금은 없습니다. 수량이나 조건을 바꿔 주세요." "No seats that fit are free right now. Ask for fewer, or for others.";
     AlreadyPaid CONFLICT "already_paid" "Already paid"
         "이미 결제된 예약입니다." "This reservation is paid already.";
+    PaymentInProgress CONFLICT "payment_in_progress" "Payment in progress"
+        "이 예약의 결제가 아직 처리 중입니다. 잠시 후 다시 시도해 주세요." "A payment for this reservation is still under way. Try again in a moment.";
     WaitlistFull CONFLICT "waitlist_full" "Waitlist full"
         "대기자 명단이 가득 찼습니다." "As many people wait for seats as may.";
     AlreadyExtended CONFLICT "already_extended" "Already extended"

@@ -58,6 +58,10 @@ impl App {
         lifecycle.spawn("sweeper", worker::sweep(db.clone(), self.state.returns.clone(), stopping.clone()));
         lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
         lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
+        let providers = self.state.provider_payments.clone();
+        lifecycle.spawn("reconciler", worker::reconcile(providers.clone(), stopping.clone()));
+        lifecycle.spawn("payment figures", worker::measure_payments(providers, stopping.clone()));
+        lifecycle.spawn("event purge", worker::purge_events(db.clone(), stopping.clone()));
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         let logins = self.logins();
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));

@@ -1,5 +1,7 @@
 //! Settings, all from the environment.
 
+mod provider;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use common::rate_limit::Rate;
 use common::telemetry;
 use common::tokens::{PassKeys, SESSION_SECRET, SessionKeys, read_keys};
 use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL, RedisSettings};
+
+pub use provider::ProviderConfig;
 
 use crate::store::postgres::HoldRules;
 
@@ -136,6 +140,12 @@ pub const SETTINGS: &[Setting] = &[
     SEATS_PER_USER,
     WAITLIST_OFFER_SECONDS,
     REFUND_UNTIL_HOURS,
+    provider::URL,
+    provider::NAME,
+    provider::KEY,
+    provider::WEBHOOK_SECRETS,
+    provider::TIMEOUT_MS,
+    provider::GRACE_SECONDS,
     HASH_QUEUE,
     LOGINS_PER_MINUTE_PER_ACCOUNT,
     MAX_IN_FLIGHT,
@@ -177,6 +187,8 @@ pub struct Config {
     pub waitlist_offer_seconds: u32,
     /// How long before the day of the concert refunds end.
     pub refund_until: TimeDelta,
+    /// The provider of payments, if there is one.
+    pub provider: Option<ProviderConfig>,
     /// How much longer than its reservation a seat's lock lasts.
     pub hold_grace: Duration,
     /// How many passwords wait to be hashed at most.
@@ -220,6 +232,7 @@ impl Config {
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
         let waitlist_offer_seconds = reader.number(&WAITLIST_OFFER_SECONDS, 1..=MAX_SECONDS);
         let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
+        let provider = ProviderConfig::read(reader);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         let logins_per_account = Rate::read(reader, &LOGINS_PER_MINUTE_PER_ACCOUNT, LOGINS_BURST_SECONDS);
         let max_in_flight = reader.number(&MAX_IN_FLIGHT, 1..=1_000_000);
@@ -242,6 +255,7 @@ impl Config {
             },
             waitlist_offer_seconds: waitlist_offer_seconds?,
             refund_until: TimeDelta::hours(refund_until_hours?),
+            provider,
             hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,
             logins_per_account: logins_per_account?,

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use chrono::TimeDelta;
@@ -10,11 +11,14 @@ use common::http::{InFlight, SetCookie};
 use common::lifecycle::Lifecycle;
 use common::tokens::{PassKeys, SessionKeys};
 
-use crate::config::Config;
+use crate::config::{Config, ProviderConfig};
+use crate::domain::provider_payment::PaymentProvider;
 use crate::service::{
-    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, Reserving, Returns, SeatWatch, Turns,
+    BestAvailable, Catalogue, Logins, Passwords, PaymentBatches, Payments, ProviderPayments, ProviderRules, Reserving,
+    Returns, SeatWatch, Turns,
 };
 use crate::store::postgres::Db;
+use crate::store::provider::HttpProvider;
 use crate::store::redis::Holds;
 
 /// The parts of a running core-api. Cloning it shares them.
@@ -39,6 +43,8 @@ pub struct Parts {
     pub(crate) seat_watch: SeatWatch,
     pub(crate) returns: Returns,
     pub(crate) payments: Payments,
+    pub(crate) provider_payments: ProviderPayments,
+    pub(crate) provider: Option<ProviderConfig>,
     pub(crate) turns: Turns,
     pub(crate) refund_until: TimeDelta,
     pub(crate) in_flight: InFlight,
@@ -56,6 +62,21 @@ impl AppState {
         let catalogue = Catalogue::new(db.clone());
         let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
         let (payments, batches) = Payments::new(db.clone());
+        let returns = Returns::new(
+            db.clone(),
+            holds.clone(),
+            reserving.clone(),
+            catalogue.clone(),
+            config.waitlist_offer_seconds,
+        );
+        let turns = Turns::default();
+        let provider_payments = ProviderPayments::new(
+            provider(config)?,
+            provider_rules(config),
+            db.clone(),
+            (reserving.clone(), catalogue.clone(), returns.clone()),
+            turns.clone(),
+        );
         let state = Self(Arc::new(Parts {
             logins: Logins::new(config.logins_per_account, &clock),
             clock,
@@ -67,17 +88,13 @@ impl AppState {
             passwords: Passwords::new(config.hash_queue)?,
             best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),
             seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
-            returns: Returns::new(
-                db.clone(),
-                holds.clone(),
-                reserving.clone(),
-                catalogue.clone(),
-                config.waitlist_offer_seconds,
-            ),
+            returns,
             catalogue,
             reserving,
             payments,
-            turns: Turns::default(),
+            provider_payments,
+            provider: config.provider.clone(),
+            turns,
             refund_until: config.refund_until,
             db,
             holds,
@@ -85,6 +102,17 @@ impl AppState {
         }));
         Ok((state, batches))
     }
+}
+
+fn provider(config: &Config) -> anyhow::Result<Option<Arc<dyn PaymentProvider>>> {
+    let Some(provider) = &config.provider else { return Ok(None) };
+    Ok(Some(Arc::new(HttpProvider::new(&provider.name, &provider.url, &provider.key, provider.timeout)?)))
+}
+
+/// Of no provider nothing is asked, whatever they are.
+fn provider_rules(config: &Config) -> ProviderRules {
+    let rules = |provider: &ProviderConfig| ProviderRules { grace: provider.grace, timeout: provider.timeout };
+    config.provider.as_ref().map_or(ProviderRules { grace: TimeDelta::zero(), timeout: Duration::ZERO }, rules)
 }
 
 impl Deref for AppState {

@@ -8,6 +8,7 @@ pub mod hall;
 pub mod ledger;
 pub mod payment;
 pub mod payment_book;
+pub mod provider_payment;
 pub mod refund;
 pub mod reservation;
 pub mod seat;

@@ -49,6 +49,7 @@ impl From<PayRefusal> for Problem {
         Self::new(match refusal {
             PayRefusal::UnknownReservation => ErrorCode::NotFound,
             PayRefusal::AlreadyPaid => ErrorCode::AlreadyPaid,
+            PayRefusal::InProgress => ErrorCode::PaymentInProgress,
             PayRefusal::Expired => ErrorCode::ReservationExpired,
             PayRefusal::InsufficientBalance => ErrorCode::InsufficientBalance,
             PayRefusal::UnknownUser => ErrorCode::InvalidSession,
@@ -102,6 +103,7 @@ impl From<RefundRefusal> for Problem {
         Self::new(match refusal {
             RefundRefusal::Closed => ErrorCode::RefundClosed,
             RefundRefusal::OverLimit => ErrorCode::BalanceLimit,
+            RefundRefusal::Unsettled => ErrorCode::PaymentInProgress,
         })
     }
 }

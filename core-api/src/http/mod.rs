@@ -2,6 +2,7 @@
 
 mod auth;
 mod balance;
+mod card_payments;
 mod concerts;
 mod errors;
 mod health;
@@ -14,6 +15,7 @@ mod reservations;
 mod seat_events;
 mod seats;
 mod waitlist;
+mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -60,7 +62,8 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/balance/entries", get(balance::entries)),
         endpoint(read.clone(), "/payment", get(payment_records::list)),
         endpoint(read, "/payment/{paymentId}", get(payment_records::one)),
-        endpoint(write, "/payment", post(payments::pay)),
+        endpoint(write.clone(), "/payment", post(payments::pay)),
+        endpoint(write, "/webhooks/payments/{provider}", post(webhooks::payments)),
     ]
 }
 

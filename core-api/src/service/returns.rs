@@ -62,6 +62,12 @@ impl Returns {
         self.take_back(&locks).await;
     }
 
+    /// Takes back what was sold and could not be paid for. Sold seats have no locks, so these are nobody's.
+    pub async fn revoked(&self, locks: &[SeatLock]) {
+        let locks: Vec<_> = locks.iter().map(|lock| (*lock, None)).collect();
+        self.take_back(&locks).await;
+    }
+
     /// Takes a user off a concert's waitlist; whether they were on it. Declines their offer, whose seat is the next
     /// one's. Must run to its end once begun.
     pub async fn leave_waitlist(&self, user: UserId, concert: ConcertId) -> Result<bool, CancelError> {

@@ -11,6 +11,7 @@ mod ledger;
 mod payment_batch;
 mod payment_records;
 mod payments;
+mod provider;
 mod refunds;
 mod reservations;
 mod sweeping;
@@ -30,6 +31,7 @@ pub use audit::Audited;
 pub use demo::{DemoConcert, DemoUser};
 pub use extending::Extended;
 pub use payment_batch::{BatchError, PaymentOrder, Verdict};
+pub use provider::{Begun, Completed, NewAttempt, RefundDue, Unsettled};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;
 
