@@ -1,4 +1,4 @@
-//! Reading payments.
+//! Reading payments. What a provider has set aside and not taken yet is told as pending, since it may come to nothing.
 
 use chrono::NaiveDateTime;
 use common::ids::{PaymentId, UserId};
@@ -44,9 +44,12 @@ impl Db {
         within(async {
             sqlx::query_as!(
                 PaymentRow,
-                r#"SELECT p.id, p.reservation_id, p.payment_status, p.amount, p.payment_method, p.created_at, p.refunded_at,
+                r#"SELECT p.id, p.reservation_id, p.amount,
+                          CASE WHEN a.state = 'authorised' THEN 'pending' ELSE p.payment_status END AS "payment_status!",
+                          p.payment_method, p.created_at, p.refunded_at,
                           p.provider_payment_id, r.next_look_at IS NOT NULL AS "is_refund_due!"
-                   FROM payments p LEFT JOIN provider_refunds r ON r.payment_id = p.id
+                   FROM payments p LEFT JOIN provider_payments a ON a.id = p.provider_payment_id
+                        LEFT JOIN provider_refunds r ON r.payment_id = p.id
                    WHERE p.id = $1 AND p.user_id = $2"#,
                 id.as_uuid(),
                 user.as_uuid()
@@ -69,9 +72,12 @@ impl Db {
         within(async {
             sqlx::query_as!(
                 PaymentRow,
-                r#"SELECT p.id, p.reservation_id, p.payment_status, p.amount, p.payment_method, p.created_at, p.refunded_at,
+                r#"SELECT p.id, p.reservation_id, p.amount,
+                          CASE WHEN a.state = 'authorised' THEN 'pending' ELSE p.payment_status END AS "payment_status!",
+                          p.payment_method, p.created_at, p.refunded_at,
                           p.provider_payment_id, r.next_look_at IS NOT NULL AS "is_refund_due!"
-                   FROM payments p LEFT JOIN provider_refunds r ON r.payment_id = p.id
+                   FROM payments p LEFT JOIN provider_payments a ON a.id = p.provider_payment_id
+                        LEFT JOIN provider_refunds r ON r.payment_id = p.id
                    WHERE p.user_id = $1 AND ($2::uuid IS NULL OR p.id < $2) ORDER BY p.id DESC LIMIT $3"#,
                 user.as_uuid(),
                 before.map(PaymentId::as_uuid),
