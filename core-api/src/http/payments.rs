@@ -128,9 +128,9 @@ fn is_for_provider(body: &JsonBytes) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Method {
-        payment_method: String,
+        payment_method: Option<String>,
     }
-    body.read::<Method>().is_ok_and(|method| method.payment_method == METHOD)
+    serde_json::from_slice::<Method>(&body.0).is_ok_and(|body| body.payment_method.as_deref() == Some(METHOD))
 }
 
 /// `POST /payment`: pays from the balance or through the provider, all or none.
