@@ -9,7 +9,9 @@ use stack::redis::{Redis, RedisOptions};
 /// A stack with a Redis of its own: the demo's concerts have the same ids in every stack.
 fn start(limits: &[(&str, &str)]) -> Result<(Redis, Onsale)> {
     let redis = Redis::start(&RedisOptions::default())?;
+    let core_api_env = [("HOLD_SECONDS".to_owned(), "2".to_owned())].into();
     let options = OnsaleOptions {
+        core_api_env,
         gateways: 2,
         core_apis: 2,
         redis_url: Some(redis.url()),
@@ -49,11 +51,19 @@ fn sixty_visitors_buy_a_concert_of_fifty_seats() -> Result<()> {
     let (redis, onsale) = start(&limits)?;
     let mut load = Command::new(env!("CARGO_BIN_EXE_loadtests"));
     load.args(["journey", "--users", "60", "--arrivals-per-second", "60", "--seed", "1"]);
+    // Some pay too late for their first seat, and everybody's time to pay is two seconds.
+    load.args(["--lapse", "0.2"]);
     load.args(["--database-url", &onsale.setup().database_url]).envs(limits);
     let (stdout, report) = run(&mut load, &redis, &onsale)?;
     ensure!(report["seatsSold"] == 50, "{stdout}");
     ensure!(report["outcomes"]["no seat left"] == 10, "{stdout}");
-    findings(&report)?;
+    let findings = findings(&report)?;
+    for name in ["held_throughout", "lock_has_reservation"] {
+        ensure!(findings.iter().any(|finding| finding["name"] == name), "{name}: {report}");
+    }
+    let steps = report["steps"].as_array().context("no steps")?;
+    let resale = steps.iter().find(|step| step["step"] == "deadline to held again").context("no resale")?;
+    ensure!(resale["latencyMicros"]["count"].as_u64().is_some_and(|count| count > 0), "{resale}");
     Ok(())
 }
 

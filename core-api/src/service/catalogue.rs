@@ -39,12 +39,18 @@ const READ_AGAIN_MAX_SEATS: usize = 500;
 pub struct Catalogue {
     db: Db,
     snapshot: Cache<(), Arc<Snapshot>>,
-    halls: Cache<ConcertId, Arc<Hall>>,
+    halls: Cache<(ConcertId, u64), Arc<Hall>>,
     lists: Cache<(ConcertId, u64), Arc<SeatList>>,
     /// How often the seats of a concert were changed by this process. A list is kept under the number it was read at,
     /// so that one that was being read during a change is not taken for one read after it.
-    changes: Arc<Mutex<HashMap<ConcertId, u64>>>,
+    changes: Counts,
+    /// The same for seats that came back. Only they make a hall wrong about what is sold for good, and they are rare:
+    /// reading a hall again for every hold would cost more than the hold.
+    returns: Counts,
 }
+
+/// How often something happened, per concert. Both are of concerts that are known, so there are not many.
+type Counts = Arc<Mutex<HashMap<ConcertId, u64>>>;
 
 impl Catalogue {
     /// Over this database.
@@ -55,6 +61,7 @@ impl Catalogue {
             halls: Cache::builder().max_capacity(MAX_HALLS).time_to_live(HALL_LIFE).build(),
             lists: Cache::builder().max_capacity(MAX_HALLS).time_to_live(SEAT_LIST_LIFE).build(),
             changes: Arc::default(),
+            returns: Arc::default(),
         }
     }
 
@@ -67,18 +74,19 @@ impl Catalogue {
     /// The seats of a concert, to look them up. The concert must be known, lest strangers fill the cache.
     pub async fn hall(&self, concert: ConcertId) -> Result<Arc<Hall>, Fault> {
         let read = async {
-            let change = self.change_of(concert);
+            let change = count_of(&self.changes, concert);
             match self.lists.get(&(concert, change)).await {
                 Some(list) => Ok(Arc::clone(list.hall())),
                 None => Ok(Arc::new(Hall::new(self.db.seats(concert).await?))),
             }
         };
-        self.halls.try_get_with(concert, read).await.map_err(|fault: Arc<Fault>| Fault::clone(&fault))
+        let key = (concert, count_of(&self.returns, concert));
+        self.halls.try_get_with(key, read).await.map_err(|fault: Arc<Fault>| Fault::clone(&fault))
     }
 
     /// The seats of a concert, to send them. The concert must be known.
     pub async fn seat_list(&self, concert: ConcertId) -> Result<Arc<SeatList>, Fault> {
-        let change = self.change_of(concert);
+        let change = count_of(&self.changes, concert);
         let read = async { self.db.seats(concert).await.map(|seats| Arc::new(SeatList::new(seats))) };
         self.lists.try_get_with((concert, change), read).await.map_err(|fault| Fault::clone(&fault))
     }
@@ -91,23 +99,34 @@ impl Catalogue {
 
     /// Notes that this process has changed seats of a concert.
     pub async fn seats_changed(&self, concert: ConcertId) {
-        let list = self.lists.get(&(concert, self.change_of(concert))).await;
-        let hall = match list {
-            Some(list) => Some(Arc::clone(list.hall())),
-            None => self.halls.get(&concert).await,
-        };
-        if hall.is_none_or(|hall| hall.len() <= READ_AGAIN_MAX_SEATS) {
-            *self.changes().entry(concert).or_insert(0) += 1;
+        if self.is_read_again(concert).await {
+            count(&self.changes, concert);
         }
     }
 
-    fn change_of(&self, concert: ConcertId) -> u64 {
-        self.changes().get(&concert).copied().unwrap_or(0)
+    /// Notes that seats of a concert can be had again by what this process did: whoever is told so may try them at once.
+    pub async fn seats_returned(&self, concert: ConcertId) {
+        if self.is_read_again(concert).await {
+            count(&self.changes, concert);
+            count(&self.returns, concert);
+        }
     }
 
-    fn changes(&self) -> std::sync::MutexGuard<'_, HashMap<ConcertId, u64>> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn is_read_again(&self, concert: ConcertId) -> bool {
+        let hall = match self.lists.get(&(concert, count_of(&self.changes, concert))).await {
+            Some(list) => Some(Arc::clone(list.hall())),
+            None => self.halls.get(&(concert, count_of(&self.returns, concert))).await,
+        };
+        hall.is_none_or(|hall| hall.len() <= READ_AGAIN_MAX_SEATS)
     }
+}
+
+fn count(counts: &Counts, concert: ConcertId) {
+    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(concert).or_insert(0) += 1;
+}
+
+fn count_of(counts: &Counts, concert: ConcertId) -> u64 {
+    counts.lock().unwrap_or_else(PoisonError::into_inner).get(&concert).copied().unwrap_or(0)
 }
 
 /// A list of seats as it is looked up and as it is sent, plain and compressed, and the names of both forms.

@@ -116,7 +116,7 @@ impl Returns {
             }
         }
         for concert in concerts {
-            self.catalogue.seats_changed(concert).await;
+            self.catalogue.seats_returned(concert).await;
         }
     }
 

@@ -48,6 +48,27 @@ async fn a_refund_gives_the_money_back_and_the_seat_is_sold_again() {
 }
 
 #[tokio::test]
+async fn a_seat_that_is_known_to_be_sold_can_be_had_at_once_when_it_comes_back() {
+    let world = world().await;
+    let concert = world.concert(1, "10").await;
+    let (first, second) = (world.user("10").await, world.user("10").await);
+    let reservation = bought(&world, &first, &concert, 0).await;
+    let pass = world.admit(&second, &concert).await;
+    let body = json!({ "concertId": concert.id, "seatId": concert.seats[0] });
+    let attempt = async || world.post("/reservation", &body).by(&second).pass(&pass).send().await;
+    let fence = async || world.redis(&["GET", &format!("hold:v1:{{{}}}:fence", concert.id)]).await;
+    eventually("no try for the sold seat reaches Redis", async || {
+        let before = fence().await;
+        attempt().await.assert_problem(409, "seat_taken");
+        (fence().await == before).then_some(())
+    })
+    .await;
+    assert_eq!(world.delete(&format!("/reservation/{reservation}")).by(&first).send().await.status, 200);
+    assert_eq!(attempt().await.status, 200);
+    world.assert_invariants().await;
+}
+
+#[tokio::test]
 async fn nobody_refunds_another_s_reservation() {
     let world = world().await;
     let concert = world.concert(1, "10").await;

@@ -3,13 +3,16 @@
 //! Each check has a name and answers with how often it is broken and some examples. The queries run
 //! in one snapshot, so they are right at every instant, also in the middle of a run.
 
+mod locks;
 mod sql;
+mod watch;
 
 use lua::RedisSettings;
 use serde::Serialize;
 
 pub use invariants::NAMES;
 pub use sql::Database;
+pub(crate) use watch::StoreWatch;
 
 /// The servers whose state is checked.
 #[derive(Clone)]
@@ -37,6 +40,16 @@ impl Broken {
         if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(example);
         }
+    }
+
+    /// All of these together.
+    fn sum<'a>(all: impl IntoIterator<Item = (&'a &'static str, &'a Self)>) -> Self {
+        let mut sum = Self::default();
+        for (_, broken) in all {
+            sum.count += broken.count;
+            sum.examples.extend(broken.examples.iter().take(EXAMPLES_MAX - sum.examples.len()).cloned());
+        }
+        sum
     }
 
     /// The verdict; `title` says what holds when the rule isn't broken.

@@ -1,8 +1,10 @@
 //! Seats and money in `PostgreSQL`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use invariants::CHECKS;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
@@ -55,6 +57,43 @@ impl Database {
         .await?;
         let title = format!("all {} tickets that visitors were told they had bought are theirs", reservations.len());
         Ok(finding(1, "bought_is_completed", &title, rows))
+    }
+
+    /// Ids of a concert's seats.
+    pub async fn seats(&mut self, concert: Uuid) -> Result<Vec<Uuid>> {
+        Ok(sqlx::query_scalar("SELECT id FROM seats WHERE concert_id = $1")
+            .bind(concert)
+            .fetch_all(&mut self.0)
+            .await?)
+    }
+
+    /// Which seats of a concert are somebody's.
+    pub async fn reserved(&mut self, concert: Uuid) -> Result<HashSet<Uuid>> {
+        let seats: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT seat_id FROM reservations WHERE concert_id = $1 AND status IN ('pending', 'completed')",
+        )
+        .bind(concert)
+        .fetch_all(&mut self.0)
+        .await?;
+        Ok(seats.into_iter().collect())
+    }
+
+    /// How long after its deadline each seat that was not paid for in time was held again, of deadlines since `since`;
+    /// at most a hundred thousand. What was given back before its deadline does not count, nor what nobody wanted again.
+    pub async fn resales(&mut self, concert: Uuid, since: DateTime<Utc>) -> Result<Vec<Duration>> {
+        let millis: Vec<f64> = sqlx::query_scalar(
+            "SELECT extract(epoch FROM again.reserved_at - r.payment_deadline)::float8 * 1000
+             FROM reservations r CROSS JOIN LATERAL (
+                 SELECT min(reserved_at) AS reserved_at FROM reservations
+                 WHERE seat_id = r.seat_id AND reserved_at > r.reserved_at) AS again
+             WHERE r.concert_id = $1 AND r.status = 'canceled' AND r.payment_deadline >= $2
+               AND again.reserved_at >= r.payment_deadline LIMIT 100000",
+        )
+        .bind(concert)
+        .bind(since.naive_utc())
+        .fetch_all(&mut self.0)
+        .await?;
+        Ok(millis.into_iter().map(|ms| Duration::from_secs_f64(ms.max(0.0) / 1000.0)).collect())
     }
 
     /// Ids of the concerts, at most a thousand.

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::crowd::Crowd;
-use super::options::RunArgs;
+use super::options::{RunArgs, share};
 use super::requests::Sender;
 use super::visitor::{Plan, Visitor};
 use crate::catalog;
 use crate::cli::Verdict;
 use crate::client::Client;
-use crate::invariants::{Database, Finding, Stores};
+use crate::invariants::{Database, Finding, StoreWatch, Stores};
 use crate::report::{self, Facts, Report, terminal};
 use crate::room::{Limits, RoomSample, RoomWatch, Rooms};
 use crate::schedule::Schedule;
@@ -33,6 +34,10 @@ pub(crate) struct JourneyArgs {
     /// Visitors keep their slot to the end of their session instead of leaving
     #[arg(long)]
     stay: bool,
+    /// This share of visitors lets their first hold run out and buys the seat once it is free again: how long that takes
+    /// is in the report. Give the stack a small `HOLD_SECONDS`
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    lapse: f64,
     /// 503 is no failure (for runs in which something is killed on purpose)
     #[arg(long)]
     allow_503: bool,
@@ -59,7 +64,9 @@ struct Run {
     client: Arc<Client>,
     recorder: Arc<Recorder>,
     stores: Option<Stores>,
+    started_at: DateTime<Utc>,
     watch: RoomWatch,
+    store_watch: StoreWatch,
     seed: u64,
 }
 
@@ -81,6 +88,7 @@ async fn prepare(args: &JourneyArgs) -> Result<Run> {
         // Not from the seed: a repeated run needs new accounts.
         run: format!("{:08x}", rand::rng().random::<u32>()),
         poll_slack: Duration::from_millis(args.run.order_slack_ms),
+        lapse: args.lapse,
         leave: !args.stay,
     };
     let length_max = Duration::from_secs(args.max_duration_seconds);
@@ -90,7 +98,9 @@ async fn prepare(args: &JourneyArgs) -> Result<Run> {
         client: Arc::new(client),
         recorder: Arc::new(Recorder::new(Instant::now(), length_max)),
         stores,
+        started_at: Utc::now(),
         watch: RoomWatch::new(limits),
+        store_watch: StoreWatch::default(),
         seed,
     })
 }
@@ -100,6 +110,7 @@ impl Run {
     /// before that.
     async fn send_visitors(&self, args: &JourneyArgs) -> Option<&'static str> {
         let watching = self.watch.start(self.stores.as_ref(), self.plan.concert, self.recorder.started());
+        let asking = self.store_watch.start(self.stores.as_ref(), self.plan.concert);
         let crowd = Crowd {
             recorder: self.recorder.clone(),
             users: args.run.users,
@@ -110,6 +121,7 @@ impl Run {
         let visit_max = Duration::from_secs(args.visitor_seconds);
         let reason = crowd.send(|number, arrival| self.visitor(number, arrival, visit_max)).await;
         watching.end().await;
+        asking.end().await;
         reason
     }
 
@@ -133,6 +145,7 @@ impl Run {
                 let reason = vec![format!("{error:#}")];
                 vec![Finding::new(1, "database", "PostgreSQL can be asked", 1, reason)]
             });
+            findings.extend(self.store_watch.findings());
             findings.extend(self.watch.findings());
         }
         findings.extend(self.recorder.read(|figures| report::seen_by_visitors(figures, args.run.order_slack_ms)));
@@ -146,6 +159,9 @@ impl Run {
         let bought: Vec<_> =
             self.recorder.read(|figures| figures.sales.iter().map(|sale| sale.reservation_id).collect());
         findings.push(database.check_bought(&bought).await?);
+        for after in database.resales(self.plan.concert, self.started_at).await? {
+            self.recorder.resale(after);
+        }
         Ok(findings)
     }
 }

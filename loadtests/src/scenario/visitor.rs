@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt;
 use reqwest::Method;
 use rust_decimal::Decimal;
@@ -22,6 +23,10 @@ use crate::stats::{Outcome, Sale, Step};
 /// How often a visitor whose seat was taken looks for another one.
 const SEATS_TRIED_MAX: u32 = 50;
 
+/// How often one whose hold has run out tries to get the seat back, and for how long; then somebody else has it.
+const TRY_AGAIN_EVERY: Duration = Duration::from_millis(100);
+const TRY_AGAIN_FOR: TimeDelta = TimeDelta::seconds(10);
+
 /// What all visitors of a run have in common.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -32,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) run: String,
     /// How late a visitor may be at a poll and still count as present.
     pub(crate) poll_slack: Duration,
+    /// The share of visitors who let their first hold run out, and want the seat back then.
+    pub(crate) lapse: f64,
     /// Whether a visitor gives up their slot at the end, as a client that closes does.
     pub(crate) leave: bool,
 }
@@ -46,8 +53,10 @@ struct Session {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Reservation {
-    reservation_id: Uuid,
+    #[serde(rename = "reservationId")]
+    id: Uuid,
     amount: Decimal,
+    expires_at: DateTime<Utc>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,31 +184,61 @@ impl Visitor<'_> {
 
     /// Reserves a random seat, another one when it is taken, and pays for it.
     async fn buy(&mut self, session: &str, pass: &str) -> Result<(), Stop> {
+        let mut lapses = self.sender.rng.random::<f64>() < self.plan.lapse;
         for _ in 0..SEATS_TRIED_MAX {
             let Some(seat) = self.choose_seat().await? else {
                 return Err(Stop::NoSeatLeft);
             };
-            let key = Uuid::new_v4().to_string();
-            let request = Request {
-                method: Method::POST,
-                path: "/reservation",
-                session: Some(session),
-                queue_token: Some(pass),
-                idempotency_key: Some(&key),
-                body: Some(format!(r#"{{"concertId":"{}","seatId":"{}"}}"#, self.plan.concert, seat.id)),
-            };
-            let reply = self.sender.step(Step::Reserve, Instant::now(), &request).await?;
-            match (reply.answer.status, reply.answer.error().as_str()) {
-                (409, "seat_taken") => {}
-                (410, "sold_out") => return Err(Stop::NoSeatLeft),
-                _ => {
-                    let reserved: Reservation = decode(Step::Reserve, &ok(Step::Reserve, reply)?.answer)?;
-                    return self.pay(session, &seat, &reserved).await;
-                }
+            let mut reserved = self.reserve(session, pass, &seat).await?;
+            if let Some(first) = &reserved
+                && std::mem::take(&mut lapses)
+            {
+                reserved = self.lapse(session, pass, &seat, first.expires_at).await?;
+            }
+            if let Some(reserved) = reserved {
+                return self.pay(session, &seat, &reserved).await;
             }
         }
         // Seats were there, but others were always faster.
         Err(Stop::NoSeatLeft)
+    }
+
+    /// Tries to hold a seat; `None` where somebody else has it.
+    async fn reserve(&mut self, session: &str, pass: &str, seat: &Seat) -> Result<Option<Reservation>, Stop> {
+        let key = Uuid::new_v4().to_string();
+        let request = Request {
+            method: Method::POST,
+            path: "/reservation",
+            session: Some(session),
+            queue_token: Some(pass),
+            idempotency_key: Some(&key),
+            body: Some(format!(r#"{{"concertId":"{}","seatId":"{}"}}"#, self.plan.concert, seat.id)),
+        };
+        let reply = self.sender.step(Step::Reserve, Instant::now(), &request).await?;
+        match (reply.answer.status, reply.answer.error().as_str()) {
+            (409, "seat_taken") => Ok(None),
+            (410, "sold_out") => Err(Stop::NoSeatLeft),
+            _ => decode(Step::Reserve, &ok(Step::Reserve, reply)?.answer).map(Some),
+        }
+    }
+
+    /// Does not pay in time, and wants the seat back the moment that it is free again.
+    async fn lapse(
+        &mut self,
+        session: &str,
+        pass: &str,
+        seat: &Seat,
+        deadline: DateTime<Utc>,
+    ) -> Result<Option<Reservation>, Stop> {
+        // The deadline is of the server's clock; it is this machine's.
+        tokio::time::sleep((deadline - Utc::now()).to_std().unwrap_or_default()).await;
+        while Utc::now() < deadline + TRY_AGAIN_FOR {
+            if let Some(reserved) = self.reserve(session, pass, seat).await? {
+                return Ok(Some(reserved));
+            }
+            tokio::time::sleep(TRY_AGAIN_EVERY).await;
+        }
+        Ok(None)
     }
 
     async fn choose_seat(&mut self) -> Result<Option<Seat>, Stop> {
@@ -224,12 +263,11 @@ impl Visitor<'_> {
             path: "/payment",
             session: Some(session),
             idempotency_key: Some(&key),
-            body: Some(format!(r#"{{"reservationId":"{}"}}"#, reserved.reservation_id)),
+            body: Some(format!(r#"{{"reservationId":"{}"}}"#, reserved.id)),
             ..Request::default()
         };
         let paid: Payment = self.expect(Step::Pay, Instant::now(), &request).await?;
-        if paid.status != "success" || paid.reservation_id != reserved.reservation_id || paid.amount != reserved.amount
-        {
+        if paid.status != "success" || paid.reservation_id != reserved.id || paid.amount != reserved.amount {
             return Err(Stop::Failed(format!("pay: another payment than asked for: {paid:?}")));
         }
         self.sender.recorder.sale(Sale { seat_id: seat.id, reservation_id: paid.reservation_id, amount: paid.amount });

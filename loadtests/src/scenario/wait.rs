@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::ahead::AheadCheck;
 use super::crowd::Crowd;
-use super::options::RunArgs;
+use super::options::{RunArgs, share};
 use super::requests::Sender;
 use super::waiter::{WaitPlan, Waiter};
 use crate::catalog;
@@ -51,13 +51,6 @@ pub(crate) struct WaitArgs {
     session_secret_file: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("a number from 0 to 1 is expected".to_owned()),
-    }
 }
 
 /// Runs the scenario and reports.

@@ -37,12 +37,14 @@ pub(crate) enum Step {
     Reserve,
     Pay,
     Leave,
+    /// From a hold's deadline, which nobody had paid by, to the seat being held again.
+    Resale,
     /// From the intended arrival to the ticket.
     Journey,
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Signup,
         Self::Login,
         Self::Charge,
@@ -53,6 +55,7 @@ impl Step {
         Self::Reserve,
         Self::Pay,
         Self::Leave,
+        Self::Resale,
         Self::Journey,
     ];
 
@@ -68,13 +71,14 @@ impl Step {
             Self::Reserve => "reserve seat",
             Self::Pay => "pay",
             Self::Leave => "leave queue",
+            Self::Resale => "= deadline to held again",
             Self::Journey => "= whole journey",
         }
     }
 
     /// A step made of others, not a request of its own.
     pub(crate) fn is_span(self) -> bool {
-        matches!(self, Self::Admission | Self::Journey)
+        matches!(self, Self::Admission | Self::Resale | Self::Journey)
     }
 }
 

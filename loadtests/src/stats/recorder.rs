@@ -106,6 +106,11 @@ impl Recorder {
         }
     }
 
+    /// A seat that was not paid for in time was held again so long after its deadline.
+    pub(crate) fn resale(&self, after: Duration) {
+        self.lock().steps[Step::Resale as usize].latency.saturating_record(micros(after));
+    }
+
     pub(crate) fn admission(&self, position: u64) {
         let at = self.started.elapsed();
         let mut figures = self.lock();

@@ -207,7 +207,7 @@ async fn reserve(State(hall): State<Shared>, headers: HeaderMap, Json(body): Jso
     }
     let id = Uuid::new_v4();
     hall.reservations.insert(id, seat.0);
-    Json(json!({ "reservationId": id, "amount": PRICE })).into_response()
+    Json(json!({ "reservationId": id, "amount": PRICE, "expiresAt": "2030-01-01T00:00:00Z" })).into_response()
 }
 
 async fn pay(State(hall): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
