@@ -196,3 +196,75 @@ async fn never() -> Problem {
     tokio::time::sleep(NEVER).await;
     ErrorCode::ServiceUnavailable.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use common::clock::SystemClock;
+    use common::config::Reader;
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::Config;
+
+    const KEY: &str = "a-key-of-at-least-thirty-two-characters";
+
+    fn app() -> Router {
+        let settings = [("PAYMENT_PROVIDER_KEY", KEY), ("PAYMENT_WEBHOOK_SECRETS", KEY)];
+        let reader = Reader::new(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let config = Config::read(reader).unwrap();
+        let (webhooks, _) = Webhooks::new(&config, Arc::new(SystemClock));
+        router(AppState::new(KEY, Arc::default(), webhooks))
+    }
+
+    async fn ask(app: &Router, key: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("/v1/payments{path}"))
+            .header("authorization", format!("Bearer {key}"))
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    #[tokio::test]
+    async fn only_who_has_the_key_is_served() {
+        let app = app();
+        for wrong in ["", "a-key-of-at-least-thirty-two-character", "another-key-of-thirty-two-characters!!!"] {
+            let (status, body) = ask(&app, wrong, "GET", "/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20", json!({})).await;
+            assert_eq!((status, &body["error"]), (401, &json!("unauthenticated")), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_payment_goes_its_way_and_every_call_may_be_repeated() {
+        let (app, id) = (app(), ProviderPaymentId::generate());
+        let of = |path: &str| format!("/{id}{path}");
+        let order = json!({ "id": id, "amount": 10, "token": "tok_ok" });
+        assert_eq!(ask(&app, KEY, "GET", &of(""), json!({})).await.0, 404);
+        assert_eq!(ask(&app, KEY, "POST", &of("/capture"), json!({})).await.0, 404);
+        for _ in 0..2 {
+            let (status, body) = ask(&app, KEY, "POST", "", order.clone()).await;
+            assert_eq!((status, &body["state"]), (200, &json!("authorised")));
+        }
+        for _ in 0..2 {
+            assert_eq!(ask(&app, KEY, "POST", &of("/capture"), json!({})).await.1["state"], "captured");
+        }
+        let refund = json!({ "id": PaymentId::generate(), "amount": 10 });
+        for _ in 0..2 {
+            assert_eq!(ask(&app, KEY, "POST", &of("/refunds"), refund.clone()).await.1["state"], "refunded");
+        }
+        let more = json!({ "id": PaymentId::generate(), "amount": 1 });
+        assert_eq!(ask(&app, KEY, "POST", &of("/refunds"), more).await.0, 409);
+        assert_eq!(ask(&app, KEY, "POST", "", json!({ "id": id, "amount": 11, "token": "tok_ok" })).await.0, 422);
+        for bad in [json!({}), json!({ "id": id, "amount": -1, "token": "t" }), json!([])] {
+            assert_eq!(ask(&app, KEY, "POST", "", bad).await.0, 400);
+        }
+    }
+}
