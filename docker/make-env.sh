@@ -25,5 +25,7 @@ umask 077
   printf 'POSTGRES_PASSWORD=%s\n' "$(password)"
   printf 'APP_DB_PASSWORD=%s\n' "$(password)"
   printf 'GATEWAY_DB_PASSWORD=%s\n' "$(password)"
+  printf 'PAYMENT_PROVIDER_KEY=%s\n' "$(password)"
+  printf 'PAYMENT_WEBHOOK_SECRETS=%s\n' "$(password)"
 } >.env
 printf 'Wrote .env. Next: docker compose up --build\n'

@@ -125,6 +125,8 @@ ids! {
     EventId;
     /// One session of one user, from signing in to its end.
     SessionId;
+    /// One try at paying through a provider, for one or several reservations.
+    ProviderPaymentId;
 }
 
 #[cfg(test)]

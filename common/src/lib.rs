@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod money;
 pub mod problem;
 pub mod rate_limit;
+pub mod signed_webhook;
 pub mod telemetry;
 pub mod tokens;
 pub mod whole;

@@ -58,6 +58,8 @@ codes! {
         "올바른 티켓이 아닙니다." "This is no ticket of ours.";
     InsufficientBalance BAD_REQUEST "insufficient_balance" "Insufficient balance"
         "잔액이 부족합니다. 충전한 뒤 다시 결제해 주세요." "The balance does not cover the amount. Charge it and pay again.";
+    PaymentMethodUnavailable BAD_REQUEST "payment_method_unavailable" "Payment method not available"
+        "사용할 수 없는 결제 수단입니다." "Payments can't be made that way here.";
     Unauthenticated UNAUTHORIZED "unauthenticated" "Not signed in"
         "로그인이 필요합니다." "Sign in first.";
     InvalidSession UNAUTHORIZED "invalid_session" "Session not valid"
@@ -66,6 +68,10 @@ codes! {
         "아이디 또는 비밀번호가 올바르지 않습니다." "The user or the password is wrong.";
     InvalidRefreshToken UNAUTHORIZED "invalid_refresh_token" "Refresh token not valid"
         "로그인 갱신 토큰이 올바르지 않거나 로그인이 종료되었습니다. 다시 로그인해 주세요." "The refresh token is missing or not valid, or the session has ended. Sign in again.";
+    InvalidSignature UNAUTHORIZED "invalid_signature" "Signature not valid"
+        "서명이 올바르지 않거나 오래되었습니다." "The signature is missing, not valid or too old.";
+    PaymentDeclined PAYMENT_REQUIRED "payment_declined" "Payment declined"
+        "결제가 승인되지 않았습니다. 좌석은 결제 기한까지 유지되니 다시 시도하거나 다른 결제 수단을 이용해 주세요." "The payment was not accepted. The seats stay held until their deadline: try again, or pay another way.";
     MissingQueueToken UNAUTHORIZED "missing_queue_token" "No queue token"
         "대기열 토큰이 필요합니다. 먼저 대기열에 입장해 주세요." "A queue token is needed. Join the queue first.";
     InvalidQueueToken UNAUTHORIZED "invalid_queue_token" "Queue token not valid"
@@ -96,6 +102,8 @@ codes! {
         "이미 입장 처리된 티켓입니다." "This ticket has been checked in already.";
     WrongConcert CONFLICT "wrong_concert" "Another concert"
         "다른 공연의 티켓입니다." "This is a ticket for another concert.";
+    PaymentInProgress CONFLICT "payment_in_progress" "Payment in progress"
+        "이 예약의 결제가 아직 처리 중입니다. 잠시 후 다시 시도해 주세요." "A payment for this reservation is still under way. Try again in a moment.";
     WaitlistFull CONFLICT "waitlist_full" "Waitlist full"
         "대기자 명단이 가득 찼습니다." "As many people wait for seats as may.";
     AlreadyExtended CONFLICT "already_extended" "Already extended"

@@ -71,7 +71,11 @@ impl App {
             "webhook upkeep",
             worker::keep_up_webhooks(db.clone(), self.state.webhooks.retry_for(), stopping.clone()),
         );
-        lifecycle.spawn("key purge", worker::purge_keys(db.clone(), stopping.clone()));
+        let providers = self.state.provider_payments.clone();
+        lifecycle.spawn("reconciler", worker::reconcile(providers.clone(), stopping.clone()));
+        lifecycle.spawn("payment figures", worker::measure_payments(providers, stopping.clone()));
+        lifecycle.spawn("event purge", worker::purge_events(db.clone(), stopping.clone()));
+        lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         self.spawn_session_workers(lifecycle);
         let logins = self.logins();
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));

@@ -1,5 +1,7 @@
 //! Settings, all from the environment.
 
+mod provider;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use lua::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIME
 use crate::domain::session::SessionRules;
 use crate::domain::webhook_target::TargetRules;
 use crate::service::{HashCost, SealingKeys, WebhookSettings};
+pub use provider::ProviderConfig;
+
 use crate::store::postgres::HoldRules;
 
 /// Where core-api listens.
@@ -196,6 +200,12 @@ pub const SETTINGS: &[Setting] = &[
     SEATS_PER_USER,
     WAITLIST_OFFER_SECONDS,
     REFUND_UNTIL_HOURS,
+    provider::URL,
+    provider::NAME,
+    provider::KEY,
+    provider::WEBHOOK_SECRETS,
+    provider::TIMEOUT_MS,
+    provider::GRACE_SECONDS,
     HASH_QUEUE,
     PASSWORD_HASH_MEMORY_KIB,
     PASSWORD_HASH_PASSES,
@@ -248,6 +258,8 @@ pub struct Config {
     pub waitlist_offer_seconds: u32,
     /// How long before the day of the concert refunds end.
     pub refund_until: TimeDelta,
+    /// The provider of payments, if there is one.
+    pub provider: Option<ProviderConfig>,
     /// How much longer than its reservation a seat's lock lasts.
     pub hold_grace: Duration,
     /// How many passwords wait to be hashed at most.
@@ -298,6 +310,7 @@ impl Config {
         let seats_per_user = reader.number(&SEATS_PER_USER, 1..=20);
         let waitlist_offer_seconds = reader.number(&WAITLIST_OFFER_SECONDS, 1..=MAX_SECONDS);
         let refund_until_hours = reader.number(&REFUND_UNTIL_HOURS, 0..=MAX_REFUND_HOURS);
+        let provider = ProviderConfig::read(reader);
         let hash_queue = reader.number(&HASH_QUEUE, 0..=100_000);
         // Not below what OWASP asks for, nor so much that a few at once fill the memory.
         let hash_memory_kib = reader.number(&PASSWORD_HASH_MEMORY_KIB, HashCost::LEAST.memory_kib..=1_048_576);
@@ -329,6 +342,7 @@ impl Config {
             },
             waitlist_offer_seconds: waitlist_offer_seconds?,
             refund_until: TimeDelta::hours(refund_until_hours?),
+            provider,
             hold_grace: Duration::from_secs(grace_seconds?.into()),
             hash_queue: hash_queue?,
             hash_cost: HashCost { memory_kib: hash_memory_kib?, passes: hash_passes? },

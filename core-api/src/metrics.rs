@@ -63,9 +63,48 @@ pub(crate) const WEBHOOK_DEAD_LETTERS: Metric = Metric {
     help: "Deliveries that were given up.",
 };
 
+/// Bounds for how long a payment was not what it should be, in seconds.
+const REPAIR_SECONDS: &[f64] = &[0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 3_600.0];
+
+/// Payments that were put right.
+pub(crate) const PAYMENT_REPAIR: Metric = Metric {
+    name: "onsale_core_api_payment_repair_seconds",
+    kind: Kind::Histogram(REPAIR_SECONDS),
+    unit: "seconds",
+    labels: &["outcome"],
+    help: "How long payments had been as they were when the reconciler moved them on, by what became of them: \
+           `authorised`, `captured`, `declined`, `void_due`, `voided`, `refunded`.",
+};
+/// What the provider is still to settle.
+pub(crate) const OLDEST_UNSETTLED: Metric = Metric {
+    name: "onsale_core_api_oldest_unsettled_payment_seconds",
+    kind: Kind::Gauge,
+    unit: "seconds",
+    labels: &[],
+    help: "How long the oldest payment or refund has been as it is that the provider is still to settle; 0 where there is none.",
+};
+/// Calls to the provider that came to nothing.
+pub(crate) const PROVIDER_ERRORS: Metric = Metric {
+    name: "onsale_core_api_payment_provider_errors_total",
+    kind: Kind::Counter,
+    unit: "calls",
+    labels: &[],
+    help: "Payments and refunds whose calls to the provider failed; each is tried again.",
+};
+
 /// What only a core-api keeps.
-pub const METRICS: &[Metric] =
-    &[TIME_TO_RESALE, LOCKS_LEFT_BEHIND, SEAT_STREAMS, WEBHOOK_BACKLOG, WEBHOOK_OLDEST, WEBHOOK_DELIVERIES, WEBHOOK_DEAD_LETTERS];
+pub const METRICS: &[Metric] = &[
+    TIME_TO_RESALE,
+    LOCKS_LEFT_BEHIND,
+    SEAT_STREAMS,
+    WEBHOOK_BACKLOG,
+    WEBHOOK_OLDEST,
+    WEBHOOK_DELIVERIES,
+    WEBHOOK_DEAD_LETTERS,
+    PAYMENT_REPAIR,
+    OLDEST_UNSETTLED,
+    PROVIDER_ERRORS,
+];
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use chrono::TimeDelta;
@@ -10,12 +11,14 @@ use common::http::{InFlight, SetCookie};
 use common::lifecycle::Lifecycle;
 use common::tokens::{EntryTicketSigner, PassKeys, Sessions};
 
-use crate::config::Config;
+use crate::config::{Config, ProviderConfig};
+use crate::domain::provider_payment::PaymentProvider;
 use crate::service::{
-    Accounts, BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, Reports, Reserving,
-    Returns, SeatWatch, Turns, Webhooks,
+    Accounts, BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, ProviderPayments,
+    ProviderRules, Reports, Reserving, Returns, SeatWatch, Turns, Webhooks,
 };
 use crate::store::postgres::Db;
+use crate::store::provider::HttpProvider;
 use crate::store::redis::{EndedLog, Holds};
 
 /// The parts of a running core-api. Cloning it shares them.
@@ -41,6 +44,8 @@ pub struct Parts {
     pub(crate) returns: Returns,
     pub(crate) reports: Reports,
     pub(crate) payments: Payments,
+    pub(crate) provider_payments: ProviderPayments,
+    pub(crate) provider: Option<ProviderConfig>,
     pub(crate) turns: Turns,
     pub(crate) webhooks: Webhooks,
     pub(crate) refund_until: TimeDelta,
@@ -60,6 +65,21 @@ impl AppState {
         let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
         let (payments, batches) = Payments::new(db.clone());
         let sessions = Sessions::new(Arc::clone(&config.sessions));
+        let returns = Returns::new(
+            db.clone(),
+            holds.clone(),
+            reserving.clone(),
+            catalogue.clone(),
+            config.waitlist_offer_seconds,
+        );
+        let turns = Turns::default();
+        let provider_payments = ProviderPayments::new(
+            provider(config)?,
+            provider_rules(config),
+            db.clone(),
+            (reserving.clone(), catalogue.clone(), returns.clone()),
+            turns.clone(),
+        );
         let state = Self(Arc::new(Parts {
             accounts: Accounts::new(
                 db.clone(),
@@ -79,18 +99,14 @@ impl AppState {
             set_cookie: SetCookie::for_site(&config.public_url),
             best_available: BestAvailable::new(reserving.clone(), catalogue.clone()),
             seat_watch: SeatWatch::new(catalogue.clone(), config.max_streams),
-            returns: Returns::new(
-                db.clone(),
-                holds.clone(),
-                reserving.clone(),
-                catalogue.clone(),
-                config.waitlist_offer_seconds,
-            ),
+            returns,
             reports: Reports::new(db.clone()),
             catalogue,
             reserving,
             payments,
-            turns: Turns::default(),
+            provider_payments,
+            provider: config.provider.clone(),
+            turns,
             refund_until: config.refund_until,
             db,
             holds,
@@ -103,6 +119,17 @@ impl AppState {
     pub(crate) fn left_behind(&self) -> LeftBehind {
         LeftBehind::new(self.db.clone(), self.holds.clone(), self.returns.clone())
     }
+}
+
+fn provider(config: &Config) -> anyhow::Result<Option<Arc<dyn PaymentProvider>>> {
+    let Some(provider) = &config.provider else { return Ok(None) };
+    Ok(Some(Arc::new(HttpProvider::new(&provider.name, &provider.url, &provider.key, provider.timeout)?)))
+}
+
+/// Of no provider nothing is asked, whatever they are.
+fn provider_rules(config: &Config) -> ProviderRules {
+    let rules = |provider: &ProviderConfig| ProviderRules { grace: provider.grace, timeout: provider.timeout };
+    config.provider.as_ref().map_or(ProviderRules { grace: TimeDelta::zero(), timeout: Duration::ZERO }, rules)
 }
 
 impl Deref for AppState {

@@ -3,6 +3,8 @@
 #![expect(clippy::float_cmp, reason = "counts are whole")]
 #![allow(dead_code, reason = "not every helper is needed here")]
 
+#[path = "it/card.rs"]
+mod card;
 #[path = "it/client.rs"]
 mod client;
 #[path = "it/support.rs"]
@@ -71,4 +73,36 @@ async fn how_late_a_seat_can_be_sold_again_who_watches_and_what_is_delivered_are
     world.shift_database_clock("0").await;
     eventually("it is given up", async || (figure(&scrape().await, dead) == 1.0).then_some(())).await;
     assert!(figure(&scrape().await, &outcome("refused")) >= 1.0);
+
+    payments_that_are_put_right_are_told(&scrape).await;
+}
+
+/// How long each of them was not what it should be, and what is left.
+async fn payments_that_are_put_right_are_told(scrape: &impl AsyncFn() -> String) {
+    let world = card::card_world().await;
+    let concert = world.concert(2, "10").await;
+    let (person, reservation) = world.holder(&concert, 0).await;
+    assert_eq!(world.pay(&person, reservation, "tok_drop_capture_response").await.status, 202);
+    world.settled().await;
+    let (count, within) = (
+        "onsale_core_api_payment_repair_seconds_count{outcome=\"captured\"}",
+        "onsale_core_api_payment_repair_seconds_bucket{outcome=\"captured\",le=\"10\"}",
+    );
+    let told =
+        eventually("the repair", async || Some(scrape().await).filter(|scrape| figure(scrape, count) == 1.0)).await;
+    assert_eq!(figure(&told, within), 1.0, "within its bound");
+    assert!(figure(&told, "onsale_core_api_payment_provider_errors_total") >= 1.0);
+    // What can't be settled grows old.
+    world.execute("UPDATE provider_payments SET state_since = now_utc() - interval '1 hour'").await;
+    let (other, theirs) = world.holder(&concert, 1).await;
+    assert_eq!(world.pay(&other, theirs, "tok_delay_60000").await.status, 202);
+    world
+        .execute("UPDATE provider_payments SET state_since = now_utc() - interval '2 minutes' WHERE state = 'created'")
+        .await;
+    let oldest = "onsale_core_api_oldest_unsettled_payment_seconds";
+    eventually("the oldest", async || {
+        let age = figure(&scrape().await, oldest);
+        (120.0..300.0).contains(&age).then_some(())
+    })
+    .await;
 }

@@ -15,7 +15,7 @@ pub struct Check {
 }
 
 /// All of them. Each holds at every instant that a snapshot can show.
-pub const CHECKS: [Check; 13] = [
+pub const CHECKS: [Check; 16] = [
     Check {
         point: 1,
         name: "seat_sold_once",
@@ -113,16 +113,46 @@ pub const CHECKS: [Check; 13] = [
         point: 2,
         name: "payment_is_ledger",
         title: "what the ledger took for a reservation, less refunds, is its success payment that is not refunded",
+        // From the user's balance, or from the provider: each of them by itself.
         sql: "WITH taken AS (
-                SELECT reservation_id, -sum(amount) AS amount FROM ledger_entries
-                WHERE account = 'user' AND kind IN ('payment', 'refund') GROUP BY reservation_id),
+                SELECT reservation_id, account, -sum(amount) AS amount FROM ledger_entries
+                WHERE account IN ('user', 'provider') AND kind IN ('payment', 'refund')
+                GROUP BY reservation_id, account),
               paid AS (
-                SELECT reservation_id, sum(amount) AS amount FROM payments
-                WHERE payment_status = 'success' AND refunded_at IS NULL GROUP BY reservation_id)
-              SELECT count(*) OVER (), format('reservation %s: ledger %s, payment %s',
-                coalesce(t.reservation_id, p.reservation_id), coalesce(t.amount, 0), coalesce(p.amount, 0))
-              FROM taken t FULL JOIN paid p ON p.reservation_id = t.reservation_id
+                SELECT reservation_id, CASE WHEN provider_payment_id IS NULL THEN 'user' ELSE 'provider' END AS account,
+                       sum(amount) AS amount
+                FROM payments WHERE payment_status = 'success' AND refunded_at IS NULL GROUP BY 1, 2)
+              SELECT count(*) OVER (), format('reservation %s: ledger of %s %s, payment %s', reservation_id, account,
+                coalesce(t.amount, 0), coalesce(p.amount, 0))
+              FROM taken t FULL JOIN paid p USING (reservation_id, account)
               WHERE coalesce(t.amount, 0) <> coalesce(p.amount, 0) LIMIT 5",
+    },
+    Check {
+        point: 2,
+        name: "attempt_is_its_payments",
+        title: "an attempt at a provider has payments of its user that add up to it and are as far as it is",
+        sql: "WITH told AS (
+                SELECT a.id, a.state, a.amount, a.user_id, CASE WHEN a.state = 'created' THEN 'pending'
+                         WHEN a.state IN ('authorised', 'captured') THEN 'success' ELSE 'failed' END AS payment_status
+                FROM provider_payments a)
+              SELECT count(*) OVER (), format('attempt %s of %s is %s and has payments of %s', t.id, t.amount, t.state,
+                coalesce(sum(p.amount), 0))
+              FROM told t LEFT JOIN payments p ON p.provider_payment_id = t.id
+                AND p.payment_status = t.payment_status AND p.user_id = t.user_id
+              GROUP BY t.id, t.amount, t.state HAVING coalesce(sum(p.amount), 0) <> t.amount LIMIT 5",
+    },
+    Check {
+        point: 2,
+        name: "refund_is_due_or_done",
+        title: "each payment that was taken by a provider and given back is a refund that is due or done, and nothing else is",
+        sql: "WITH refunded AS (
+                SELECT id, provider_payment_id, amount FROM payments
+                WHERE provider_payment_id IS NOT NULL AND refunded_at IS NOT NULL AND amount > 0)
+              SELECT count(*) OVER (), format('payment %s: given back %s, refunds %s', coalesce(p.id, r.payment_id),
+                coalesce(p.amount, 0), coalesce(r.amount, 0))
+              FROM refunded p FULL JOIN provider_refunds r
+                ON r.payment_id = p.id AND r.provider_payment_id = p.provider_payment_id
+              WHERE coalesce(p.amount, 0) <> coalesce(r.amount, 0) LIMIT 5",
     },
     Check {
         point: 3,
@@ -134,11 +164,12 @@ pub const CHECKS: [Check; 13] = [
     Check {
         point: 1,
         name: "pending_ends_in_time",
-        title: "no reservation is pending more than 30 seconds past its deadline",
+        title: "no reservation is pending more than 30 seconds past its deadline, or past that of a payment under way",
         // Sweepers come twice a second, and after an outage within ten seconds of its end.
         sql: "SELECT count(*) OVER (), format('reservation %s was to be paid until %s', id, payment_deadline)
               FROM reservations
-              WHERE status = 'pending' AND payment_deadline < (SELECT now_utc()) - interval '30 seconds' LIMIT 5",
+              WHERE status = 'pending'
+                AND greatest(payment_deadline, paying_until) < (SELECT now_utc()) - interval '30 seconds' LIMIT 5",
     },
     Check {
         point: 2,
@@ -148,7 +179,7 @@ pub const CHECKS: [Check; 13] = [
         // names a reservation that is another's.
         sql: "WITH answers AS (
                 SELECT user_id, key, convert_from(response_body, 'UTF8')::json AS body FROM idempotency_keys
-                WHERE state = 'done' AND response_status = 200),
+                WHERE state = 'done' AND response_status IN (200, 202)),
               effects AS (
                 SELECT user_id, key, CASE WHEN body ->> 'paymentId' IS NULL THEN 'reservation' ELSE 'payment' END AS kind,
                        coalesce(body ->> 'paymentId', body ->> 'reservationId')::uuid AS id

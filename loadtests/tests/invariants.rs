@@ -12,7 +12,7 @@ const SEAT_FREE: &str = "'00000000-0000-0000-0000-0000000000a3'";
 const COMPLETED: &str = "'00000000-0000-0000-0000-0000000000b1'";
 
 /// Two users; one paid 30 of the 100 they had for the sold seat, and holds another one; the third is free. One
-/// reservation was paid for, given back and refunded.
+/// reservation was paid for, given back and refunded, and so was one that was paid for through a provider.
 const SOUND: &str = r#"
 INSERT INTO users (id, username, email, balance) VALUES
   ('00000000-0000-0000-0000-000000000001', 'one', 'one@test.example', 70),
@@ -29,12 +29,20 @@ SELECT r.id::uuid, '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0
 FROM (VALUES
   ('00000000-0000-0000-0000-0000000000b1', '00000000-0000-0000-0000-0000000000a1', 'completed'),
   ('00000000-0000-0000-0000-0000000000b2', '00000000-0000-0000-0000-0000000000a2', 'pending'),
-  ('00000000-0000-0000-0000-0000000000b3', '00000000-0000-0000-0000-0000000000a3', 'canceled')) r(id, seat, status);
-INSERT INTO payments (id, reservation_id, user_id, amount, payment_status, payment_method, refunded_at) VALUES
+  ('00000000-0000-0000-0000-0000000000b3', '00000000-0000-0000-0000-0000000000a3', 'canceled'),
+  ('00000000-0000-0000-0000-0000000000b4', '00000000-0000-0000-0000-0000000000a3', 'canceled')) r(id, seat, status);
+INSERT INTO provider_payments (id, provider, user_id, amount, state, decide_until) VALUES
+  ('00000000-0000-0000-0000-0000000000d0', 'sandbox', '00000000-0000-0000-0000-000000000001', 30, 'captured', now_utc());
+INSERT INTO payments (id, reservation_id, user_id, amount, payment_status, payment_method, refunded_at,
+  provider_payment_id) VALUES
   ('00000000-0000-0000-0000-0000000000d1', '00000000-0000-0000-0000-0000000000b1',
-   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance', NULL),
+   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance', NULL, NULL),
   ('00000000-0000-0000-0000-0000000000d3', '00000000-0000-0000-0000-0000000000b3',
-   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance', now_utc());
+   '00000000-0000-0000-0000-000000000001', 30, 'success', 'balance', now_utc(), NULL),
+  ('00000000-0000-0000-0000-0000000000d4', '00000000-0000-0000-0000-0000000000b4',
+   '00000000-0000-0000-0000-000000000001', 30, 'success', 'card', now_utc(), '00000000-0000-0000-0000-0000000000d0');
+INSERT INTO provider_refunds (payment_id, provider_payment_id, amount, refunded_at) VALUES
+  ('00000000-0000-0000-0000-0000000000d4', '00000000-0000-0000-0000-0000000000d0', 30, now_utc());
 INSERT INTO ledger_entries (transfer_id, account, user_id, amount, kind, reservation_id)
 SELECT t.transfer::uuid, t.account, CASE WHEN t.account = 'user' THEN '00000000-0000-0000-0000-000000000001'::uuid END,
   t.amount, t.kind, t.reservation::uuid
@@ -46,7 +54,11 @@ FROM (VALUES
   ('00000000-0000-0000-0000-0000000000e3', 'user', -30, 'payment', '00000000-0000-0000-0000-0000000000b3'),
   ('00000000-0000-0000-0000-0000000000e3', 'sales', 30, 'payment', '00000000-0000-0000-0000-0000000000b3'),
   ('00000000-0000-0000-0000-0000000000e4', 'sales', -30, 'refund', '00000000-0000-0000-0000-0000000000b3'),
-  ('00000000-0000-0000-0000-0000000000e4', 'user', 30, 'refund', '00000000-0000-0000-0000-0000000000b3')
+  ('00000000-0000-0000-0000-0000000000e4', 'user', 30, 'refund', '00000000-0000-0000-0000-0000000000b3'),
+  ('00000000-0000-0000-0000-0000000000e5', 'provider', -30, 'payment', '00000000-0000-0000-0000-0000000000b4'),
+  ('00000000-0000-0000-0000-0000000000e5', 'sales', 30, 'payment', '00000000-0000-0000-0000-0000000000b4'),
+  ('00000000-0000-0000-0000-0000000000e6', 'sales', -30, 'refund', '00000000-0000-0000-0000-0000000000b4'),
+  ('00000000-0000-0000-0000-0000000000e6', 'provider', 30, 'refund', '00000000-0000-0000-0000-0000000000b4')
 ) t(transfer, account, amount, kind, reservation);
 INSERT INTO idempotency_keys (user_id, key, fingerprint, attempt, state, response_status, response_body, locked_until,
   expires_at)
@@ -130,9 +142,21 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
         ("payment_is_ledger", "DELETE FROM ledger_entries WHERE kind = 'payment'"),
         ("payment_is_ledger", "DELETE FROM ledger_entries WHERE kind = 'refund'"),
         ("payment_is_ledger", "UPDATE payments SET amount = 20"),
+        ("payment_is_ledger", "UPDATE payments SET refunded_at = NULL WHERE payment_method = 'card'"),
+        ("payment_is_ledger", "UPDATE payments SET provider_payment_id = NULL, refunded_at = NULL"),
+        ("attempt_is_its_payments", "UPDATE payments SET amount = 20 WHERE payment_method = 'card'"),
+        ("attempt_is_its_payments", "UPDATE payments SET payment_status = 'failed', refunded_at = NULL"),
+        ("attempt_is_its_payments", "UPDATE provider_payments SET state = 'voided'"),
+        ("refund_is_due_or_done", "DELETE FROM provider_refunds"),
+        ("refund_is_due_or_done", "UPDATE provider_refunds SET amount = 20"),
+        ("refund_is_due_or_done", "UPDATE payments SET refunded_at = NULL WHERE payment_method = 'card'"),
         ("pending_ends_in_time", "UPDATE reservations SET payment_deadline = now_utc() - interval '31 seconds'"),
         ("key_has_one_effect", "UPDATE idempotency_keys SET user_id = '00000000-0000-0000-0000-000000000002'"),
         ("key_has_one_effect", "DELETE FROM payments WHERE refunded_at IS NULL"),
+        (
+            "key_has_one_effect",
+            "UPDATE idempotency_keys SET response_status = 202; DELETE FROM payments WHERE refunded_at IS NULL",
+        ),
         ("key_has_one_effect", "UPDATE reservations SET id = gen_random_uuid() WHERE status = 'pending'"),
         (
             "key_has_one_effect",
@@ -149,7 +173,17 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
     for (name, sql) in breaks {
         // The check sees what is committed, so each break is undone by a copy of the tables.
         connection.execute("CREATE SCHEMA kept").await?;
-        let tables = ["users", "seats", "reservations", "payments", "ledger_entries", "queue", "idempotency_keys"];
+        let tables = [
+            "users",
+            "seats",
+            "reservations",
+            "provider_payments",
+            "payments",
+            "provider_refunds",
+            "ledger_entries",
+            "queue",
+            "idempotency_keys",
+        ];
         for table in tables {
             let keep = format!("CREATE TABLE kept.{table} AS TABLE public.{table}");
             connection.execute(sqlx::AssertSqlSafe(keep)).await?;

@@ -84,6 +84,8 @@ fn no_secret_has_a_default() {
         "POSTGRES_PASSWORD",
         "APP_DB_PASSWORD",
         "GATEWAY_DB_PASSWORD",
+        "PAYMENT_PROVIDER_KEY",
+        "PAYMENT_WEBHOOK_SECRETS",
     ] {
         assert!(compose.contains(&format!("${{{name}:?")), "{name} is not required");
         assert!(!compose.contains(&format!("${{{name}:-")), "{name} has a default");

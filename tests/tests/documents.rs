@@ -35,6 +35,7 @@ fn readme_lists_every_setting_as_the_code_has_it() {
     // One after the other: both are in one file, which may have to be rewritten.
     has_table("README.md", "gateway settings", &markdown_table(gateway::config::SETTINGS));
     has_table("README.md", "core-api settings", &markdown_table(core_api::config::SETTINGS));
+    has_table("docs/PAYMENTS.md", "sandbox-provider settings", &markdown_table(sandbox_provider::config::SETTINGS));
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub struct Staff {
 
 impl<S> FromRequestParts<S> for Staff
 where
-    Arc<SessionKeys>: FromRef<S>,
+    Sessions: FromRef<S>,
     SharedClock: FromRef<S>,
     S: Send + Sync,
 {

@@ -115,6 +115,11 @@ impl Answer {
         // Plain structs with string keys always serialise.
         Self { status: 200, body: serde_json::to_vec(value).unwrap_or_default() }
     }
+
+    /// Under way, with `value` as JSON.
+    pub fn accepted(value: &impl Serialize) -> Self {
+        Self { status: 202, ..Self::ok(value) }
+    }
 }
 
 /// How an effect's answer is made, and under which claim it is kept, in the effect's own transaction: a crash can't

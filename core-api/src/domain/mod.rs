@@ -11,6 +11,7 @@ pub mod managed;
 pub mod payment;
 pub mod payment_book;
 pub mod plan;
+pub mod provider_payment;
 pub mod refund;
 pub mod reservation;
 pub mod sales;

@@ -17,6 +17,8 @@ pub struct LockedReservation {
     pub amount: Money,
     /// Until when it can be paid for.
     pub deadline: DateTime<Utc>,
+    /// Until when a payment of it that is under way at a provider keeps it, if one is.
+    pub paying_until: Option<DateTime<Utc>>,
 }
 
 /// Why nothing was paid.
@@ -26,6 +28,8 @@ pub enum PayRefusal {
     UnknownReservation,
     /// One is paid for already.
     AlreadyPaid,
+    /// One is being paid for at this moment, through a provider.
+    InProgress,
     /// One was given back, or its time to pay has passed.
     Expired,
     /// The balance does not cover them.
@@ -52,19 +56,29 @@ pub fn decide(
     balance: Money,
     now: DateTime<Utc>,
 ) -> Result<Bill, PayRefusal> {
+    let total = payable(wanted, locked, now)?;
+    let balance = balance.checked_sub(total).ok_or(PayRefusal::InsufficientBalance)?;
+    Ok(Bill { total, balance })
+}
+
+/// What the `wanted` reservations, of which `locked` were found, cost in all, where they can be paid for at `now`.
+pub fn payable(wanted: usize, locked: &[LockedReservation], now: DateTime<Utc>) -> Result<Money, PayRefusal> {
     if locked.len() != wanted {
         return Err(PayRefusal::UnknownReservation);
     }
     if locked.iter().any(|reservation| reservation.status == ReservationStatus::Completed) {
         return Err(PayRefusal::AlreadyPaid);
     }
-    let live = |r: &LockedReservation| r.status == ReservationStatus::Pending && r.deadline > now;
-    if !locked.iter().all(live) {
+    let pending = |r: &LockedReservation| r.status == ReservationStatus::Pending;
+    if locked.iter().any(|r| pending(r) && r.paying_until.is_some_and(|until| until > now)) {
+        return Err(PayRefusal::InProgress);
+    }
+    if !locked.iter().all(|r| pending(r) && r.deadline > now) {
         return Err(PayRefusal::Expired);
     }
     let total = locked.iter().try_fold(Money::ZERO, |sum, reservation| sum.checked_add(reservation.amount));
-    let bill = total.and_then(|total| Some(Bill { total, balance: balance.checked_sub(total)? }));
-    bill.ok_or(PayRefusal::InsufficientBalance)
+    // More than anybody can have.
+    total.ok_or(PayRefusal::InsufficientBalance)
 }
 
 /// A payment that was made.
@@ -87,12 +101,14 @@ pub struct PaymentRecord {
     pub status: String,
     /// How much.
     pub amount: Money,
-    /// `balance`.
+    /// `balance` or `card`.
     pub method: String,
     /// When.
     pub created_at: DateTime<Utc>,
     /// When the money went back, if it did.
     pub refunded_at: Option<DateTime<Utc>>,
+    /// Whether the provider has given it back, where it goes back through one.
+    pub refund_settled: Option<bool>,
 }
 
 /// One reservation that is paid for now.
@@ -124,6 +140,7 @@ mod tests {
             status,
             amount: money("60.00"),
             deadline: DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds_left),
+            paying_until: None,
         }
     }
 
@@ -140,5 +157,19 @@ mod tests {
         assert_eq!(decide(&[ok[0], locked(Pending, 0)], rich), Err(PayRefusal::Expired));
         assert_eq!(decide(&[ok[0], locked(Canceled, 1)], rich), Err(PayRefusal::Expired));
         assert_eq!(decide(&[locked(Canceled, 1), locked(Completed, 0)], rich), Err(PayRefusal::AlreadyPaid));
+    }
+
+    #[test]
+    fn what_is_being_paid_for_can_not_be_paid_for_twice() {
+        let now = DateTime::UNIX_EPOCH;
+        let paying = |seconds_left, until| LockedReservation {
+            paying_until: Some(now + TimeDelta::seconds(until)),
+            ..locked(ReservationStatus::Pending, seconds_left)
+        };
+        let of = |reservation| payable(1, &[reservation], now);
+        assert_eq!(of(paying(1, 1)), Err(PayRefusal::InProgress));
+        assert_eq!(of(paying(0, 1)), Err(PayRefusal::InProgress), "the hold goes on past its deadline");
+        assert_eq!(of(paying(1, 0)), Ok(money("60.00")), "nobody waits for that attempt any more");
+        assert_eq!(of(paying(0, 0)), Err(PayRefusal::Expired));
     }
 }

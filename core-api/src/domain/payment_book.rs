@@ -85,6 +85,7 @@ mod tests {
                 status: ReservationStatus::Pending,
                 amount: money("10"),
                 deadline: DateTime::UNIX_EPOCH + TimeDelta::seconds(1),
+                paying_until: None,
             };
             (reservation, SeatLock { concert, seat, user: *user, fence: 1 })
         };

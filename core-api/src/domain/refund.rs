@@ -12,6 +12,8 @@ pub enum RefundRefusal {
     OverLimit,
     /// Its ticket was let in.
     CheckedIn,
+    /// The provider has not taken the money yet.
+    Unsettled,
 }
 
 /// The balance after `amount` has gone back to it. Refunds end `until` before the concert's day begins in UTC; `now` is
@@ -23,10 +25,14 @@ pub fn decide(
     until: TimeDelta,
     now: DateTime<Utc>,
 ) -> Result<Money, RefundRefusal> {
-    if now >= concert_date.and_time(NaiveTime::MIN).and_utc() - until {
-        return Err(RefundRefusal::Closed);
-    }
+    in_time(concert_date, until, now)?;
     balance.checked_add(amount).ok_or(RefundRefusal::OverLimit)
+}
+
+/// Whether refunds go on: they end `until` before the concert's day begins in UTC.
+pub fn in_time(concert_date: NaiveDate, until: TimeDelta, now: DateTime<Utc>) -> Result<(), RefundRefusal> {
+    let end = concert_date.and_time(NaiveTime::MIN).and_utc() - until;
+    if now < end { Ok(()) } else { Err(RefundRefusal::Closed) }
 }
 
 #[cfg(test)]

@@ -196,7 +196,16 @@ pub struct Canceled {
     /// The lock to be released; `None` where there never was one.
     pub lock: Option<SeatLock>,
     /// What went back to the user; `None` where it was not paid for.
-    pub refunded: Option<Money>,
+    pub refunded: Option<Refunded>,
+}
+
+/// Money that goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refunded {
+    /// How much.
+    pub amount: Money,
+    /// Where it goes through a provider: whether that has done it. `None` where it went to the balance, at once.
+    pub settled: Option<bool>,
 }
 
 /// Why a reservation was not canceled.

@@ -55,6 +55,7 @@ impl From<PayRefusal> for Problem {
         Self::new(match refusal {
             PayRefusal::UnknownReservation => ErrorCode::NotFound,
             PayRefusal::AlreadyPaid => ErrorCode::AlreadyPaid,
+            PayRefusal::InProgress => ErrorCode::PaymentInProgress,
             PayRefusal::Expired => ErrorCode::ReservationExpired,
             PayRefusal::InsufficientBalance => ErrorCode::InsufficientBalance,
             PayRefusal::UnknownUser => ErrorCode::InvalidSession,
@@ -143,6 +144,7 @@ impl From<RefundRefusal> for Problem {
         match refusal {
             RefundRefusal::Closed => Self::new(ErrorCode::RefundClosed),
             RefundRefusal::OverLimit => Self::new(ErrorCode::BalanceLimit),
+            RefundRefusal::Unsettled => Self::new(ErrorCode::PaymentInProgress),
             RefundRefusal::CheckedIn => Self::new(ErrorCode::AlreadyCheckedIn).saying(
                 "입장 처리된 티켓은 환불할 수 없습니다.",
                 "Its ticket has been checked in: it can't be given back for its money any more.",

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::errors::invalid;
 use crate::domain::effect::{Answer, Begin, Claim, Fingerprint, IdempotencyKey};
+use crate::service::Turn;
 use crate::state::AppState;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -64,10 +65,40 @@ impl Once {
         F: FnOnce(AppState, Option<Claim>, JsonBytes) -> R + Send + 'static,
         R: Future<Output = Result<Answer, Problem>> + Send + 'static,
     {
-        let turn = match state.turns.take(user).await {
-            Ok(turn) => turn,
-            Err(problem) => return problem.into_response(),
-        };
+        match state.turns.take(user).await {
+            Ok(turn) => self.run_holding(state, Some(turn), user, body, effect).await,
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    /// The same without a turn: for an effect that waits for somebody else, and takes turns by itself for what it does
+    /// here.
+    pub(super) async fn run_in_no_turn<F, R>(
+        self,
+        state: &AppState,
+        user: UserId,
+        body: JsonBytes,
+        effect: F,
+    ) -> Response
+    where
+        F: FnOnce(AppState, Option<Claim>, JsonBytes) -> R + Send + 'static,
+        R: Future<Output = Result<Answer, Problem>> + Send + 'static,
+    {
+        self.run_holding(state, None, user, body, effect).await
+    }
+
+    async fn run_holding<F, R>(
+        self,
+        state: &AppState,
+        turn: Option<Turn>,
+        user: UserId,
+        body: JsonBytes,
+        effect: F,
+    ) -> Response
+    where
+        F: FnOnce(AppState, Option<Claim>, JsonBytes) -> R + Send + 'static,
+        R: Future<Output = Result<Answer, Problem>> + Send + 'static,
+    {
         let owned = state.clone();
         // The place among the requests under way goes along, and the turn: they end with the work, not with the client.
         let held = (self.slot.clone(), turn);

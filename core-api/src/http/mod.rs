@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod balance;
+mod card_payments;
 mod check_ins;
 mod concerts;
 mod errors;
@@ -10,6 +11,7 @@ mod health;
 mod idempotency;
 mod limits;
 mod payment_records;
+mod payment_webhooks;
 mod payments;
 mod queue_pass;
 mod reservations;
@@ -75,7 +77,8 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(read.clone(), "/balance/entries", get(balance::entries)),
         endpoint(read.clone(), "/payment", get(payment_records::list)),
         endpoint(read, "/payment/{paymentId}", get(payment_records::one)),
-        endpoint(write, "/payment", post(payments::pay)),
+        endpoint(write.clone(), "/payment", post(payments::pay)),
+        endpoint(write, "/webhooks/payments/{provider}", post(payment_webhooks::payments)),
     ];
     endpoints.extend(webhooks::endpoints());
     endpoints.extend(admin::endpoints());

@@ -26,6 +26,13 @@ struct PaymentRecordView {
     created_at: DateTime<Utc>,
     #[serde(serialize_with = "serialize_rfc3339_opt", skip_serializing_if = "Option::is_none")]
     refunded_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund_status: Option<&'static str>,
+}
+
+/// How far a refund through a provider has come.
+pub(super) fn refund_status(is_settled: bool) -> &'static str {
+    if is_settled { "settled" } else { "pending" }
 }
 
 impl From<PaymentRecord> for PaymentRecordView {
@@ -38,6 +45,7 @@ impl From<PaymentRecord> for PaymentRecordView {
             payment_method: payment.method,
             created_at: payment.created_at,
             refunded_at: payment.refunded_at,
+            refund_status: payment.refund_settled.map(refund_status),
         }
     }
 }

@@ -3,15 +3,17 @@
 use axum::extract::State;
 use axum::response::Response;
 use common::http::{JsonBytes, SignedIn, given};
-use common::ids::{PaymentId, ReservationId};
+use common::ids::{PaymentId, ReservationId, UserId};
 use common::money::Money;
-use common::problem::Problem;
+use common::problem::{ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 
+use super::card_payments;
 use super::errors::invalid;
 use super::idempotency::Once;
-use crate::domain::effect::{Answer, Record};
-use crate::domain::payment::Paid;
+use crate::domain::effect::{Answer, Claim, Record};
+use crate::domain::payment::{Bill, Paid, PaidReservation};
+use crate::domain::provider_payment::{AttemptPart, METHOD, PaymentToken};
 use crate::state::AppState;
 
 /// The most reservations of one payment.
@@ -24,22 +26,38 @@ struct PaymentRequest {
     reservation_id: Option<ReservationId>,
     #[serde(default, deserialize_with = "given")]
     reservation_ids: Option<Vec<ReservationId>>,
-    #[serde(default, rename = "paymentMethod")]
-    _payment_method: PaymentMethod,
+    payment_method: Option<String>,
+    payment_token: Option<String>,
 }
 
 /// How it is paid.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PaymentMethod {
+pub(super) enum PaymentMethod {
     /// From the user's balance.
-    #[default]
     Balance,
+    /// Through the provider.
+    Card(PaymentToken),
 }
 
 impl PaymentRequest {
+    /// How it is to be paid. What is not settled here needs what stands for a card.
+    fn method(&self) -> Result<PaymentMethod, Problem> {
+        match self.payment_method.as_deref() {
+            None | Some("balance") => Ok(PaymentMethod::Balance),
+            Some(METHOD) => {
+                let token = self.payment_token.as_deref().and_then(PaymentToken::parse);
+                token.map(PaymentMethod::Card).ok_or_else(|| {
+                    invalid(
+                        "card 결제에는 paymentToken(공백 없는 ASCII 문자 1~255자)이 필요합니다.",
+                        "Paying by card needs a paymentToken of 1 to 255 visible ASCII characters.",
+                    )
+                })
+            }
+            Some(_) => Err(ErrorCode::PaymentMethodUnavailable.into()),
+        }
+    }
+
     /// Which reservations, and whether they were named as a list.
-    fn reservations(self) -> Result<(Vec<ReservationId>, bool), Problem> {
+    pub(super) fn reservations(self) -> Result<(Vec<ReservationId>, bool), Problem> {
         match (self.reservation_id, self.reservation_ids) {
             (Some(id), None) => Ok((vec![id], false)),
             (None, Some(ids)) if all_distinct(&ids) && (1..=MAX_RESERVATIONS).contains(&ids.len()) => Ok((ids, true)),
@@ -60,9 +78,10 @@ pub(super) fn all_distinct<T: PartialEq>(items: &[T]) -> bool {
     items.iter().enumerate().all(|(index, item)| !items.iter().take(index).any(|earlier| earlier == item))
 }
 
+/// The answer to a payment; `payments` only where a list was asked for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PaymentView {
+pub(super) struct PaymentView {
     payment_id: Option<PaymentId>,
     reservation_id: Option<ReservationId>,
     status: &'static str,
@@ -80,42 +99,77 @@ struct PaymentOfOne {
     amount: Money,
 }
 
-fn answer(paid: &Paid, several: bool) -> Answer {
-    let of_one = paid.payments.iter().map(|payment| PaymentOfOne {
-        payment_id: payment.payment,
-        reservation_id: payment.reservation,
-        amount: payment.amount,
-    });
-    let first = paid.payments.first();
-    Answer::ok(&PaymentView {
-        payment_id: first.map(|payment| payment.payment),
-        reservation_id: first.map(|payment| payment.reservation),
-        status: "success",
-        amount: paid.bill.total,
-        balance: paid.bill.balance,
-        payments: several.then(|| of_one.collect()),
-    })
+impl PaymentView {
+    pub(super) fn new(status: &'static str, bill: Bill, parts: &[AttemptPart], several: bool) -> Self {
+        let of_one = parts.iter().map(|part| PaymentOfOne {
+            payment_id: part.payment,
+            reservation_id: part.reservation,
+            amount: part.amount,
+        });
+        let first = parts.first();
+        Self {
+            payment_id: first.map(|part| part.payment),
+            reservation_id: first.map(|part| part.reservation),
+            status,
+            amount: bill.total,
+            balance: bill.balance,
+            payments: several.then(|| of_one.collect()),
+        }
+    }
 }
 
-/// `POST /payment`: pays from the balance, all or none.
+fn answer(paid: &Paid, several: bool) -> Answer {
+    let part =
+        |one: &PaidReservation| AttemptPart { payment: one.payment, reservation: one.reservation, amount: one.amount };
+    let parts: Vec<_> = paid.payments.iter().map(part).collect();
+    Answer::ok(&PaymentView::new("success", paid.bill, &parts, several))
+}
+
+/// Whether a request is for the provider, as far as that can be told before its body is judged.
+fn is_for_provider(body: &JsonBytes) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Method {
+        payment_method: Option<String>,
+    }
+    serde_json::from_slice::<Method>(&body.0).is_ok_and(|body| body.payment_method.as_deref() == Some(METHOD))
+}
+
+/// `POST /payment`: pays from the balance or through the provider, all or none.
 pub(super) async fn pay(State(state): State<AppState>, signed_in: SignedIn, once: Once, body: JsonBytes) -> Response {
-    let user = signed_in.user;
-    once.run(&state, user, body, move |state, claim, body| async move {
-        let (reservations, several) = body.read::<PaymentRequest>()?.reservations()?;
-        let record = Record::new(claim, move |paid: &Paid| answer(paid, several));
-        let done = state.payments.pay(user, reservations, record).await?;
-        // Sold seats need no lock: what is sold reads so in the database.
-        let locks: Vec<_> = done.outcome.payments.iter().map(|payment| payment.lock).collect();
-        for lock in &locks {
-            state.catalogue.seats_changed(lock.concert).await;
-        }
-        state.reserving.release(&locks).await;
-        let mut concerts: Vec<_> = locks.iter().map(|lock| lock.concert).collect();
-        concerts.dedup();
-        for concert in concerts {
-            state.reserving.leave_after_payment(concert, user).await;
-        }
-        Ok(done.answer)
+    if is_for_provider(&body) {
+        return card_payments::pay(&state, signed_in.user, once, body).await;
+    }
+    from_balance(&state, signed_in.user, once, body).await
+}
+
+/// What is asked for, read: which reservations, whether they were named as a list, and how they are paid.
+pub(super) fn read(body: &JsonBytes) -> Result<(Vec<ReservationId>, bool, PaymentMethod), Problem> {
+    let request = body.read::<PaymentRequest>()?;
+    let method = request.method()?;
+    let (reservations, several) = request.reservations()?;
+    Ok((reservations, several, method))
+}
+
+async fn from_balance(state: &AppState, user: UserId, once: Once, body: JsonBytes) -> Response {
+    once.run(state, user, body, move |state, claim, body| async move {
+        let (reservations, several, _) = read(&body)?;
+        pay_from_balance(&state, user, reservations, several, claim).await
     })
     .await
+}
+
+/// Pays at once.
+pub(super) async fn pay_from_balance(
+    state: &AppState,
+    user: UserId,
+    reservations: Vec<ReservationId>,
+    several: bool,
+    claim: Option<Claim>,
+) -> Result<Answer, Problem> {
+    let record = Record::new(claim, move |paid: &Paid| answer(paid, several));
+    let done = state.payments.pay(user, reservations, record).await?;
+    let locks: Vec<_> = done.outcome.payments.iter().map(|payment| payment.lock).collect();
+    state.reserving.handed_over(&state.catalogue, user, &locks).await;
+    Ok(done.answer)
 }

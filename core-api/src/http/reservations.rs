@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::invalid;
 use super::idempotency::Once;
+use super::payment_records::refund_status;
 use super::payments::all_distinct;
 use super::queue_pass::Admitted;
 use crate::domain::Fault;
@@ -290,6 +291,8 @@ struct CanceledView {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     refunded: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund_status: Option<&'static str>,
 }
 
 /// `DELETE /reservation/{reservationId}`: gives the seat back at once, for its money where it is paid for. Doing it again changes nothing.
@@ -307,7 +310,13 @@ pub(super) async fn cancel(
         Ok::<_, Problem>(canceled.refunded)
     });
     let refunded = canceled.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;
-    Ok(Json(CanceledView { reservation_id: id, status: "canceled", refunded }).into_response())
+    Ok(Json(CanceledView {
+        reservation_id: id,
+        status: "canceled",
+        refunded: refunded.map(|refunded| refunded.amount),
+        refund_status: refunded.and_then(|refunded| refunded.settled).map(refund_status),
+    })
+    .into_response())
 }
 
 /// `POST /reservation/{reservationId}/extend`: puts off the end of the time to pay, once. Needs no pass: a live hold is

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ::metrics::histogram;
 use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 
-use super::SpokenFor;
+use super::{Catalogue, SpokenFor};
 use crate::domain::Fault;
 use crate::domain::effect::{Done, EffectError, Record};
 use crate::domain::reservation::{ExtendRefusal, Held, Order, ReserveRefusal, SeatLock};
@@ -150,6 +150,29 @@ impl Reserving {
         };
         if let Err(fault) = left.await {
             tracing::warn!(%fault, "an admission was not ended with the payment; it ends with its time");
+        }
+    }
+
+    /// Lets locks last while their reservations are being paid for, `payable_for` so long.
+    pub(super) async fn keep_while_paying(&self, locks: &[SeatLock], payable_for: Duration) -> Result<(), Fault> {
+        for lock in locks {
+            self.holds.keep(lock.concert, lock.user, &[*lock], payable_for).await?;
+        }
+        Ok(())
+    }
+
+    /// What follows once a user has paid for seats: everybody sees that they are sold, their locks go, and the user's
+    /// admission ends where nothing is left to be paid.
+    pub async fn handed_over(&self, catalogue: &Catalogue, user: UserId, locks: &[SeatLock]) {
+        for lock in locks {
+            catalogue.seats_changed(lock.concert).await;
+        }
+        // Sold seats need no lock: what is sold reads so in the database.
+        self.release(locks).await;
+        let mut concerts: Vec<_> = locks.iter().map(|lock| lock.concert).collect();
+        concerts.dedup();
+        for concert in concerts {
+            self.leave_after_payment(concert, user).await;
         }
     }
 

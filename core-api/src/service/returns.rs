@@ -63,8 +63,9 @@ impl Returns {
         self.take_back(&locks).await;
     }
 
-    /// Takes back seats whose locks have outlived their reservations.
-    pub(super) async fn left_behind(&self, locks: &[SeatLock]) {
+    /// Takes back seats with locks that are nobody's: those of reservations that have ended, and those of what was sold
+    /// and could not be paid for, which has none.
+    pub async fn left_behind(&self, locks: &[SeatLock]) {
         self.take_back(&locks.iter().map(|lock| (*lock, None)).collect::<Vec<_>>()).await;
     }
 

@@ -1,4 +1,4 @@
-//! Forgets idempotency keys whose time is over.
+//! Forgets idempotency keys whose time is over, and what providers told long ago.
 
 use std::time::Duration;
 
@@ -16,6 +16,15 @@ const BATCH: u64 = 1_000;
 pub(crate) async fn purge_keys(db: Db, stopping: CancellationToken) {
     repeat("key purge", PAUSE, stopping, || async {
         let purged = db.purge_keys(i64::try_from(BATCH).unwrap_or(i64::MAX)).await?;
+        Ok(purged == BATCH)
+    })
+    .await;
+}
+
+/// The same for what providers have told.
+pub(crate) async fn purge_events(db: Db, stopping: CancellationToken) {
+    repeat("event purge", PAUSE, stopping, || async {
+        let purged = db.purge_events(i64::try_from(BATCH).unwrap_or(i64::MAX)).await?;
         Ok(purged == BATCH)
     })
     .await;

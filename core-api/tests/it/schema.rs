@@ -57,6 +57,7 @@ const NULLABLE: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
     "concerts.seats_per_user",
+    "payments.provider_payment_id",
     "payments.refunded_at",
     "queue.admission",
     "queue.admitted_at",
@@ -67,6 +68,7 @@ const NULLABLE: &[&str] = &[
     "reservations.completed_at",
     "reservations.extended_at",
     "reservations.hold_fence",
+    "reservations.paying_until",
 ];
 
 /// What was added to the original's tables, and tables of our own.
@@ -75,6 +77,7 @@ const ADDED: &[&str] = &[
     "concerts.sale_closed_at",
     "concerts.sale_opens_at",
     "concerts.seats_per_user",
+    "payments.provider_payment_id",
     "payments.refunded_at",
     "queue.admission",
     "queue.admitted_at",
@@ -86,6 +89,7 @@ const ADDED: &[&str] = &[
     "queue.status",
     "reservations.extended_at",
     "reservations.hold_fence",
+    "reservations.paying_until",
     "seats.price",
     "seats.section",
     "users.role",
@@ -138,6 +142,12 @@ async fn constraints_and_indexes_have_the_names_that_the_code_knows() {
         "reservations_completed_at_check",
         "payments_reservation_id_fkey",
         "payments_user_id_fkey",
+        "payments_provider_payment_id_fkey",
+        "provider_payments_user_id_fkey",
+        "provider_payments_state_check",
+        "provider_payments_next_look_at_check",
+        "provider_refunds_pkey",
+        "provider_events_pkey",
         "payments_payment_status_check",
         "ledger_entries_account_check",
         "ledger_entries_kind_check",
@@ -227,6 +237,10 @@ async fn the_frequent_queries_use_their_indexes() {
         (
             "SELECT count(*) FROM reservations WHERE user_id = gen_random_uuid() AND concert_id = gen_random_uuid() AND status IN ('pending', 'completed')",
             "reservations_",
+        ),
+        (
+            "SELECT id FROM provider_payments WHERE next_look_at <= (SELECT now_utc()) AND provider = 'x' ORDER BY next_look_at LIMIT 8",
+            "provider_payments_next_look_at_idx",
         ),
         (
             "SELECT user_id FROM idempotency_keys WHERE expires_at <= (SELECT now_utc()) ORDER BY expires_at LIMIT 10",

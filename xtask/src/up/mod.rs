@@ -27,12 +27,13 @@ const PRIVATE_MODE: u32 = 0o700;
 
 /// Run the whole stack on this machine until Ctrl-C, with demo data.
 ///
-/// Installs what is missing, builds the binaries and starts Redis, PostgreSQL, core-api, gateway
-/// and nginx on 127.0.0.1, with their data under .onsale/. Then it shows the URL, logins and lines
+/// Installs what is missing, builds the binaries and starts Redis, PostgreSQL, a sandbox of card
+/// payments, core-api, gateway and nginx on 127.0.0.1, with their data under .onsale/. Then it shows the URL, logins and lines
 /// to paste. Data is kept until --reset.
 ///
 /// Where `REDIS_URL` (with `REDIS_MODE=cluster` for a cluster, `sentinel` for sentinels) or
-/// `DATABASE_URL` is set, that server is used instead of a private one.
+/// `DATABASE_URL` is set, that server is used instead of a private one; the same goes for
+/// `PAYMENT_PROVIDER_URL` and the sandbox.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// How many gateways run behind nginx

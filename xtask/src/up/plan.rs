@@ -12,6 +12,7 @@ use super::{Options, Profile};
 
 const FIRST_GATEWAY: u16 = 3101;
 const FIRST_CORE_API: u16 = 3201;
+const SANDBOX_PROVIDER: u16 = 3301;
 const REDIS: u16 = 6479;
 const POSTGRES: u16 = 5479;
 /// A killed stack's servers are gone within this time.
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) port: u16,
     pub(super) gateway_ports: Vec<u16>,
     pub(super) core_api_ports: Vec<u16>,
+    /// None: `PAYMENT_PROVIDER_URL` is set, and the services read it themselves.
+    pub(super) sandbox_provider_port: Option<u16>,
     /// None: `given_redis_url` is used.
     pub(super) redis_port: Option<u16>,
     /// None: `given_database_url` is used.
@@ -49,6 +52,7 @@ impl Plan {
             port: options.port,
             gateway_ports: (FIRST_GATEWAY..).take(options.gateways.into()).collect(),
             core_api_ports: (FIRST_CORE_API..).take(options.core_apis.into()).collect(),
+            sandbox_provider_port: given("PAYMENT_PROVIDER_URL").is_none().then_some(SANDBOX_PROVIDER),
             redis_port: given_redis_url.is_none().then_some(REDIS),
             postgres_port: given_database_url.is_none().then_some(POSTGRES),
             given_redis_url,
@@ -98,6 +102,7 @@ impl Plan {
         let mut all = vec![(self.port, NGINX)];
         all.extend(self.gateway_ports.iter().map(|port| (*port, "a gateway")));
         all.extend(self.core_api_ports.iter().map(|port| (*port, "a core-api")));
+        all.extend(self.sandbox_provider_port.map(|port| (port, SANDBOX)));
         all.extend(self.redis_port.map(|port| (port, "Redis")));
         all.extend(self.postgres_port.map(|port| (port, "PostgreSQL")));
         all
@@ -105,6 +110,7 @@ impl Plan {
 }
 
 const NGINX: &str = "nginx";
+const SANDBOX: &str = "the sandbox of payments";
 
 fn in_use(port: u16, whose: &str) -> String {
     let find = if cfg!(target_os = "linux") {
@@ -114,6 +120,7 @@ fn in_use(port: u16, whose: &str) -> String {
     };
     let otherwise = match whose {
         NGINX => ", or choose another port with --port",
+        SANDBOX => ", or set PAYMENT_PROVIDER_URL to use a provider that runs already",
         "Redis" => ", or set REDIS_URL to use a Redis that runs already",
         "PostgreSQL" => ", or set DATABASE_URL to use a database that exists already",
         _ => "",
@@ -131,6 +138,7 @@ mod tests {
             port,
             gateway_ports: Vec::new(),
             core_api_ports: Vec::new(),
+            sandbox_provider_port: None,
             redis_port: None,
             postgres_port: None,
             given_redis_url: None,

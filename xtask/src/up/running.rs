@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use stack::nginx::{self, Nginx};
-use stack::onsale::{Secrets, Service, Setup, nginx_values};
+use stack::onsale::{PaymentProvider, Secrets, Service, Setup, nginx_values};
 use stack::postgres::{Postgres, PostgresOptions};
 use stack::process::{Foreground, Process};
 use stack::redis::{Redis, RedisOptions};
@@ -27,6 +27,7 @@ pub(super) struct Running {
     nginx: Option<Nginx>,
     gateways: Vec<Service>,
     core_apis: Vec<Service>,
+    sandbox_provider: Option<Service>,
     redis: Option<Redis>,
     postgres: Option<Postgres>,
     /// The folder of the stack's data, once the load tests were told of it.
@@ -36,13 +37,15 @@ pub(super) struct Running {
 impl Running {
     /// Builds and starts everything. What was started before a failure is stopped again.
     pub(super) fn start(plan: &Plan) -> Result<Self> {
-        let servers = usize::from(plan.redis_port.is_some()) + usize::from(plan.postgres_port.is_some());
+        let servers = [plan.redis_port, plan.postgres_port, plan.sandbox_provider_port].iter().flatten().count();
         let steps = Steps::new(FIXED_STEPS + servers + plan.gateway_ports.len() + plan.core_api_ports.len());
         empty_logs(&plan.logs())?;
         let mut running = Self::default();
-        steps.take_loudly("Building gateway and core-api", &format!("Built ({})", plan.profile.name()), || {
-            build(plan)
-        })?;
+        steps.take_loudly(
+            "Building gateway, core-api and the sandbox of payments",
+            &format!("Built ({})", plan.profile.name()),
+            || build(plan),
+        )?;
         running.start_servers(plan, &steps)?;
         let setup = running.setup(plan, &steps)?;
         steps.take("Applying migrations", "Database migrated", || setup.migrate())?;
@@ -108,12 +111,21 @@ impl Running {
             database_url: database(Postgres::url)?,
             queue_database_url: database(Postgres::gateway_url)?,
             public_url: plan.url(),
+            payment_provider: plan.sandbox_provider_port.map(PaymentProvider::sandbox).transpose()?,
             gateway_env,
             core_api_env,
         })
     }
 
     fn start_services(&mut self, plan: &Plan, setup: &Setup, steps: &Steps) -> Result<()> {
+        match &setup.payment_provider {
+            None => steps.line("  PAYMENT_PROVIDER_URL is set: that provider is used"),
+            Some(provider) => {
+                let done = format!("Sandbox of payments on {}", provider.url.trim_start_matches("http://"));
+                let start = || setup.start_sandbox_provider(provider, &plan.url());
+                self.sandbox_provider = Some(steps.take("Starting the sandbox of payments", &done, start)?);
+            }
+        }
         for (number, port) in (1..).zip(&plan.core_api_ports) {
             let name = format!("core-api-{number}");
             let done = format!("{name} on 127.0.0.1:{port}");
@@ -162,6 +174,9 @@ impl Running {
                 }
             });
         }
+        if let Some(sandbox) = self.sandbox_provider.take() {
+            sandbox.stop();
+        }
         if let Some(redis) = self.redis.take() {
             redis.stop();
         }
@@ -174,7 +189,7 @@ impl Running {
         self.nginx
             .iter()
             .map(Nginx::process)
-            .chain(self.gateways.iter().chain(&self.core_apis).map(Service::process))
+            .chain(self.gateways.iter().chain(&self.core_apis).chain(&self.sandbox_provider).map(Service::process))
             .chain(self.redis.iter().map(Redis::process))
             .chain(self.postgres.iter().map(Postgres::process))
     }
@@ -195,7 +210,7 @@ fn binaries(plan: &Plan) -> Result<PathBuf> {
 fn build(plan: &Plan) -> Result<()> {
     let mut command = crate::cargo();
     command
-        .args(["build", "--package", "gateway", "--package", "core-api", "--bins"])
+        .args(["build", "--package", "gateway", "--package", "core-api", "--package", "sandbox-provider", "--bins"])
         .args(["--profile", plan.profile.name()])
         .current_dir(stack::project_root());
     let status = Foreground::start(&mut command)?.wait()?;

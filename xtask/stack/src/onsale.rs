@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -125,6 +125,41 @@ impl FromStr for RedisMode {
     }
 }
 
+/// A payment provider, and what it and core-api know each other by. Its debug output shows none of that.
+#[derive(Clone)]
+pub struct PaymentProvider {
+    /// Where it is, `http://host:port`.
+    pub url: String,
+    key: String,
+    webhook_secret: String,
+}
+
+impl fmt::Debug for PaymentProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PaymentProvider({})", self.url)
+    }
+}
+
+impl PaymentProvider {
+    /// The sandbox that is going to listen on `port`, with new secrets: it forgets its payments with each start, so
+    /// nothing needs the old ones.
+    pub fn sandbox(port: u16) -> Result<Self> {
+        let (key, webhook_secret) = (random_text()?, random_text()?);
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), key, webhook_secret })
+    }
+}
+
+/// 32 random bytes in hex.
+fn random_text() -> Result<String> {
+    let mut source = std::fs::File::open("/dev/urandom").context("/dev/urandom")?;
+    let mut half = || -> Result<u128> {
+        let mut bytes = [0_u8; 16];
+        source.read_exact(&mut bytes).context("/dev/urandom")?;
+        Ok(u128::from_be_bytes(bytes))
+    };
+    Ok(format!("{:032x}{:032x}", half()?, half()?))
+}
+
 /// What all services of one stack have in common.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -144,6 +179,8 @@ pub struct Setup {
     pub queue_database_url: String,
     /// The address that clients see, such as `http://localhost:8080`.
     pub public_url: String,
+    /// The provider of card payments, if there is one.
+    pub payment_provider: Option<PaymentProvider>,
     /// More variables for gateways (`ADMIT_PER_SECOND` …); they win over the ones made here.
     pub gateway_env: BTreeMap<String, String>,
     /// More variables for core-apis (`HOLD_SECONDS` …); they win over the ones made here.
@@ -174,6 +211,22 @@ impl Setup {
             env.insert("CORE_API_LISTEN".into(), format!("127.0.0.1:{port}"));
             env.extend(self.core_api_env.clone());
             Ok(self.launch("core-api", name)?.arg_env("serve", &env))
+        })
+    }
+
+    /// Starts the sandbox of payments on its port and waits until it is ready. Its messages go to `site`, where clients go.
+    pub fn start_sandbox_provider(&self, provider: &PaymentProvider, site: &str) -> Result<Service> {
+        let port = provider.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        Service::start(Some(port.context("a sandbox without a port")?), |port| {
+            let env = [
+                ("SANDBOX_PROVIDER_LISTEN", format!("127.0.0.1:{port}")),
+                ("SANDBOX_PROVIDER_WEBHOOK_URL", format!("{site}/webhooks/payments/sandbox")),
+                ("PAYMENT_PROVIDER_KEY", provider.key.clone()),
+                ("PAYMENT_WEBHOOK_SECRETS", provider.webhook_secret.clone()),
+                ("LOG_FORMAT", "text".to_owned()),
+            ];
+            let env = env.map(|(name, value)| (name.to_owned(), value)).into();
+            Ok(self.launch("sandbox-provider", "sandbox-provider")?.arg_env("serve", &env))
         })
     }
 
@@ -213,6 +266,11 @@ impl Setup {
             let value = self.secrets.get(secret).unwrap_or_default();
             env.insert(secret.into(), value.to_owned());
         }
+        if let Some(provider) = &self.payment_provider {
+            env.insert("PAYMENT_PROVIDER_URL".into(), provider.url.clone());
+            env.insert("PAYMENT_PROVIDER_KEY".into(), provider.key.clone());
+            env.insert("PAYMENT_WEBHOOK_SECRETS".into(), provider.webhook_secret.clone());
+        }
         env
     }
 
@@ -248,7 +306,7 @@ impl Launch {
     }
 }
 
-/// A running gateway or core-api. Dropping it stops it.
+/// A running gateway, core-api or sandbox of payments. Dropping it stops it.
 #[derive(Debug)]
 pub struct Service {
     process: Process,
@@ -349,6 +407,14 @@ mod tests {
         let secrets = Secrets::parse(TEXT).unwrap();
         assert_eq!(secrets.get("SESSION_SECRET").unwrap(), "a=b");
         assert!(!format!("{secrets:?}").contains("a=b"));
+    }
+
+    #[test]
+    fn a_provider_s_secrets_are_new_and_stay_out_of_debug_output() {
+        let provider = PaymentProvider::sandbox(1).unwrap();
+        assert!(provider.key.len() == 64 && provider.key != provider.webhook_secret);
+        let shown = format!("{provider:?}");
+        assert!(!shown.contains(&provider.key) && !shown.contains(&provider.webhook_secret));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::nginx::Nginx;
-use crate::onsale::{RedisMode, Secrets, Service, Setup};
+use crate::onsale::{PaymentProvider, RedisMode, Secrets, Service, Setup};
 use crate::postgres::Database;
 use crate::scratch::Scratch;
-use crate::{profile_dir, shared};
+use crate::{ports, profile_dir, shared};
 
 /// Where `run-mock-server.sh` listens.
 pub const MOCK_PORT: u16 = 3005;
@@ -31,6 +31,8 @@ pub struct OnsaleOptions {
     pub redis_mode: RedisMode,
     /// The database to use, migrated by the start; a fresh one if none.
     pub database_url: Option<String>,
+    /// Whether card payments are taken, by the sandbox.
+    pub sandbox_provider: bool,
     /// More variables for gateways.
     pub gateway_env: BTreeMap<String, String>,
     /// More variables for core-apis.
@@ -48,6 +50,7 @@ impl Default for OnsaleOptions {
             redis_url: None,
             redis_mode: RedisMode::default(),
             database_url: None,
+            sandbox_provider: false,
             gateway_env: BTreeMap::new(),
             core_api_env: BTreeMap::new(),
             nginx_values: BTreeMap::new(),
@@ -65,6 +68,7 @@ pub struct Onsale {
     nginx: Nginx,
     gateways: Vec<Service>,
     core_apis: Vec<Service>,
+    sandbox_provider: Option<Service>,
     setup: Setup,
     _database: Option<Database>,
     _scratch: Scratch,
@@ -82,6 +86,7 @@ impl Onsale {
         let owner_url = database.as_ref().map(Database::url);
         let gateway_url = database.as_ref().map(Database::gateway_url);
         let given = || options.database_url.clone().unwrap_or_default();
+        let sandbox = || PaymentProvider::sandbox(ports::free_port()?);
         let setup = Setup {
             binaries: profile_dir()?,
             logs: scratch.path().to_path_buf(),
@@ -91,6 +96,7 @@ impl Onsale {
             database_url: owner_url.unwrap_or_else(given),
             queue_database_url: gateway_url.unwrap_or_else(given),
             public_url: "http://localhost:8080".to_owned(),
+            payment_provider: options.sandbox_provider.then(sandbox).transpose()?,
             gateway_env: options.gateway_env.clone(),
             core_api_env: options.core_api_env.clone(),
         };
@@ -110,7 +116,10 @@ impl Onsale {
         let mut values = nginx_values(&ports, &prefix, &scratch.path().join("nginx-access.log"));
         values.extend(options.nginx_values.clone());
         let nginx = Nginx::start_project(&prefix, &values)?;
-        Ok(Self { nginx, gateways, core_apis, setup, _database: database, _scratch: scratch })
+        let provider = setup.payment_provider.as_ref();
+        let sandbox_provider =
+            provider.map(|provider| setup.start_sandbox_provider(provider, &nginx.url())).transpose()?;
+        Ok(Self { nginx, gateways, core_apis, sandbox_provider, setup, _database: database, _scratch: scratch })
     }
 
     /// nginx's URL, where clients go.
@@ -131,6 +140,11 @@ impl Onsale {
     /// The core-apis.
     pub fn core_apis(&self) -> &[Service] {
         &self.core_apis
+    }
+
+    /// The sandbox of payments, if there is one.
+    pub fn sandbox_provider(&self) -> Option<&Service> {
+        self.sandbox_provider.as_ref()
     }
 
     /// What they have in common: secrets, Redis, the database.

@@ -146,7 +146,7 @@ async fn lock_reservations(
     ids.sort_unstable();
     ids.dedup();
     let rows = sqlx::query!(
-        "SELECT id, user_id, concert_id, seat_id, status, amount, payment_deadline, hold_fence FROM reservations
+        "SELECT id, user_id, concert_id, seat_id, status, amount, payment_deadline, paying_until, hold_fence FROM reservations
          WHERE id = ANY($1) AND user_id = ANY($2) ORDER BY id FOR UPDATE SKIP LOCKED",
         &ids,
         users
@@ -159,6 +159,7 @@ async fn lock_reservations(
             status: status(&row.status)?,
             amount: money(row.amount)?,
             deadline: utc(row.payment_deadline),
+            paying_until: row.paying_until.map(utc),
         };
         // A reservation without a fence has no lock; 0 is nobody's fence, so nothing is released for it.
         let fence = row.hold_fence.unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Reading payments.
+//! Reading payments. What a provider has set aside and not taken yet is told as pending, since it may come to nothing.
 
 use chrono::NaiveDateTime;
 use common::ids::{PaymentId, UserId};
@@ -17,6 +17,8 @@ struct PaymentRow {
     payment_method: String,
     created_at: NaiveDateTime,
     refunded_at: Option<NaiveDateTime>,
+    provider_payment_id: Option<Uuid>,
+    is_refund_due: bool,
 }
 
 impl TryFrom<PaymentRow> for PaymentRecord {
@@ -24,6 +26,7 @@ impl TryFrom<PaymentRow> for PaymentRecord {
 
     fn try_from(row: PaymentRow) -> Result<Self, Fault> {
         Ok(Self {
+            refund_settled: row.refunded_at.and(row.provider_payment_id).map(|_| !row.is_refund_due),
             id: row.id.into(),
             reservation: row.reservation_id.into(),
             status: row.payment_status,
@@ -41,8 +44,13 @@ impl Db {
         within(async {
             sqlx::query_as!(
                 PaymentRow,
-                "SELECT id, reservation_id, payment_status, amount, payment_method, created_at, refunded_at
-                 FROM payments WHERE id = $1 AND user_id = $2",
+                r#"SELECT p.id, p.reservation_id, p.amount,
+                          CASE WHEN a.state = 'authorised' THEN 'pending' ELSE p.payment_status END AS "payment_status!",
+                          p.payment_method, p.created_at, p.refunded_at,
+                          p.provider_payment_id, r.next_look_at IS NOT NULL AS "is_refund_due!"
+                   FROM payments p LEFT JOIN provider_payments a ON a.id = p.provider_payment_id
+                        LEFT JOIN provider_refunds r ON r.payment_id = p.id
+                   WHERE p.id = $1 AND p.user_id = $2"#,
                 id.as_uuid(),
                 user.as_uuid()
             )
@@ -64,8 +72,13 @@ impl Db {
         within(async {
             sqlx::query_as!(
                 PaymentRow,
-                "SELECT id, reservation_id, payment_status, amount, payment_method, created_at, refunded_at
-                 FROM payments WHERE user_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
+                r#"SELECT p.id, p.reservation_id, p.amount,
+                          CASE WHEN a.state = 'authorised' THEN 'pending' ELSE p.payment_status END AS "payment_status!",
+                          p.payment_method, p.created_at, p.refunded_at,
+                          p.provider_payment_id, r.next_look_at IS NOT NULL AS "is_refund_due!"
+                   FROM payments p LEFT JOIN provider_payments a ON a.id = p.provider_payment_id
+                        LEFT JOIN provider_refunds r ON r.payment_id = p.id
+                   WHERE p.user_id = $1 AND ($2::uuid IS NULL OR p.id < $2) ORDER BY p.id DESC LIMIT $3"#,
                 user.as_uuid(),
                 before.map(PaymentId::as_uuid),
                 limit

@@ -21,9 +21,9 @@ use crate::domain::reservation::SeatLock;
 pub(super) const METHOD: &str = "balance";
 
 /// A reservation whose row is locked, with what paying for it needs to know.
-struct Locked {
-    reservation: LockedReservation,
-    lock: SeatLock,
+pub(super) struct Locked {
+    pub(super) reservation: LockedReservation,
+    pub(super) lock: SeatLock,
 }
 
 impl Db {
@@ -52,14 +52,14 @@ impl Db {
 }
 
 /// Locks the user's own among `reservations`, in the order of their ids.
-async fn lock_reservations(
+pub(super) async fn lock_reservations(
     connection: &mut PgConnection,
     user: UserId,
     reservations: &[ReservationId],
 ) -> Result<HashMap<ReservationId, Locked>, Fault> {
     let ids: Vec<Uuid> = reservations.iter().map(|id| id.as_uuid()).collect();
     let rows = sqlx::query!(
-        "SELECT id, concert_id, seat_id, status, amount, payment_deadline, hold_fence FROM reservations
+        "SELECT id, concert_id, seat_id, status, amount, payment_deadline, paying_until, hold_fence FROM reservations
          WHERE id = ANY($1) AND user_id = $2 ORDER BY id FOR UPDATE",
         &ids,
         user.as_uuid()
@@ -74,6 +74,7 @@ async fn lock_reservations(
                 status: status(&row.status)?,
                 amount: money(row.amount)?,
                 deadline: utc(row.payment_deadline),
+                paying_until: row.paying_until.map(utc),
             };
             // A reservation without a fence has no lock; 0 is nobody's fence, so nothing is released for it.
             let fence = row.hold_fence.unwrap_or(0);

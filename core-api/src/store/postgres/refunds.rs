@@ -6,11 +6,12 @@ use common::money::Money;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::provider::{refund_is_due, refund_to_provider};
 use super::reservations::status;
 use super::{Db, money, unreadable, utc, within};
 use crate::domain::Fault;
-use crate::domain::refund::{RefundRefusal, decide};
-use crate::domain::reservation::{CancelError, Canceled, ReservationStatus, SeatLock};
+use crate::domain::refund::{RefundRefusal, decide, in_time};
+use crate::domain::reservation::{CancelError, Canceled, Refunded, ReservationStatus, SeatLock};
 
 impl Db {
     /// Gives a reservation back: the seat is free when this returns, and a paid one's money is with the user again.
@@ -34,9 +35,8 @@ impl Db {
                 // Its lock may have outlived it, where the process died before releasing it.
                 ReservationStatus::Canceled => refunded(&mut transaction, id).await?,
                 ReservationStatus::Completed => {
-                    let amount = money(row.amount)?;
-                    refund(&mut transaction, user, id, row.concert_id.into(), amount, until).await?;
-                    Some(amount)
+                    let (concert, amount) = (row.concert_id.into(), money(row.amount)?);
+                    Some(refund_paid(&mut transaction, user, id, concert, amount, until).await?)
                 }
                 ReservationStatus::Pending => {
                     free(&mut transaction, id).await?;
@@ -51,14 +51,47 @@ impl Db {
 }
 
 /// What went back for a reservation before.
-async fn refunded(connection: &mut PgConnection, id: ReservationId) -> Result<Option<Money>, CancelError> {
-    let amount = sqlx::query_scalar!(
-        "SELECT amount FROM payments WHERE reservation_id = $1 AND refunded_at IS NOT NULL",
+async fn refunded(connection: &mut PgConnection, id: ReservationId) -> Result<Option<Refunded>, CancelError> {
+    let row = sqlx::query!(
+        r#"SELECT p.amount, p.provider_payment_id, r.next_look_at IS NOT NULL AS "is_due!"
+           FROM payments p LEFT JOIN provider_refunds r ON r.payment_id = p.id
+           WHERE p.reservation_id = $1 AND p.refunded_at IS NOT NULL"#,
         id.as_uuid()
     )
     .fetch_optional(connection)
     .await?;
-    Ok(amount.map(money).transpose()?)
+    let refunded = row.map(|row| {
+        Ok::<_, Fault>(Refunded { amount: money(row.amount)?, settled: row.provider_payment_id.map(|_| !row.is_due) })
+    });
+    Ok(refunded.transpose()?)
+}
+
+/// Gives a completed reservation, whose row is locked, back for its money: to the balance, or through the provider by
+/// which it was paid.
+async fn refund_paid(
+    connection: &mut PgConnection,
+    user: UserId,
+    id: ReservationId,
+    concert: ConcertId,
+    amount: Money,
+    until: TimeDelta,
+) -> Result<Refunded, CancelError> {
+    // Asked once the reservation is locked, and so after whoever let it in.
+    if is_checked_in(connection, id).await? {
+        return Err(CancelError::Refused(RefundRefusal::CheckedIn));
+    }
+    let Some(paid) = refund_is_due(connection, id).await? else {
+        refund(connection, user, id, concert, amount, until).await?;
+        return Ok(Refunded { amount, settled: None });
+    };
+    let row =
+        sqlx::query!(r#"SELECT concert_date, now_utc() AS "now!" FROM concerts WHERE id = $1"#, concert.as_uuid())
+            .fetch_one(&mut *connection)
+            .await?;
+    let now = utc(row.now);
+    in_time(row.concert_date, until, now).map_err(CancelError::Refused)?;
+    refund_to_provider(connection, id, paid, amount, now).await?;
+    Ok(Refunded { amount, settled: Some(amount.is_zero()) })
 }
 
 /// Ends a pending reservation.
@@ -83,10 +116,6 @@ async fn refund(
     amount: Money,
     until: TimeDelta,
 ) -> Result<(), CancelError> {
-    // Asked once the reservation is locked, and so after whoever let it in.
-    if is_checked_in(connection, id).await? {
-        return Err(CancelError::Refused(RefundRefusal::CheckedIn));
-    }
     let (balance, date, now) = lock_balance(connection, user, concert).await?;
     let balance = decide(balance, amount, date, until, now).map_err(CancelError::Refused)?;
     let written = sqlx::query!(

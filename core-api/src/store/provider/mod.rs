@@ -1,0 +1,5 @@
+//! Payment providers.
+
+mod http;
+
+pub use http::HttpProvider;
