@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{Administrator, CursorPage, CursorQuery, JsonBytes, PathId, Query, Slot, Staff};
+use common::http::{Administrator, CursorPage, CursorQuery, JsonBytes, PathId, Query, Slot, Staff, given};
 use common::ids::{ConcertId, ReservationId, UserId};
 use common::problem::{ErrorCode, Problem};
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -22,6 +22,7 @@ use crate::state::AppState;
 struct CheckInRequest {
     /// Whatever a camera has read; whether it is a ticket is told by its signature.
     code: String,
+    #[serde(default, deserialize_with = "given")]
     concert_id: Option<ConcertId>,
 }
 

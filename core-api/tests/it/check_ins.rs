@@ -135,6 +135,7 @@ async fn what_is_no_good_ticket_lets_nobody_in() {
         json!({ "code": 7 }),
         json!({ "code": null }),
         json!({ "code": code, "concertId": "7" }),
+        json!({ "code": code, "concertId": null }),
         json!({ "code": code, "concert": concert.id }),
     ] {
         world.post(CHECK_INS, &body).by(&staff).send().await.assert_problem(400, "invalid_request");
