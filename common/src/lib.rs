@@ -15,3 +15,4 @@ pub mod problem;
 pub mod rate_limit;
 pub mod telemetry;
 pub mod tokens;
+pub mod whole;

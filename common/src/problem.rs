@@ -103,6 +103,8 @@ codes! {
         "아직 판매가 시작되지 않았습니다." "Sales for this concert have not opened yet.";
     SettingsChanged CONFLICT "settings_changed" "Settings changed meanwhile"
         "그 사이에 설정이 변경되었습니다. 다시 조회한 뒤 시도해 주세요." "Somebody else has changed these settings meanwhile. Read them again first.";
+    DrawNotPossible CONFLICT "draw_not_possible" "No draw possible"
+        "지금은 추첨 순서를 설정할 수 없는 대기열입니다." "This room can't be drawn: it has begun, or opens at no time that is still to come.";
     WebhookLimit CONFLICT "webhook_limit" "Too many webhooks"
         "웹훅은 10개까지 등록할 수 있습니다." "There are as many webhooks as may be. Remove one first.";
     SoldOut GONE "sold_out" "Sold out"

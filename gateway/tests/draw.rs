@@ -97,7 +97,7 @@ async fn positions_are_dealt_once_as_the_published_seed_says() {
     let again = json!({"order": "random_at_open", "opensAt": opens_at});
     let fifo = site.admin(Method::PUT, &concert.to_string(), Some(json!({"order": "fifo"}))).await;
     assert_eq!(fifo.status, 200);
-    site.admin(Method::PUT, &concert.to_string(), Some(again)).await.is_problem(400, "invalid_request");
+    site.admin(Method::PUT, &concert.to_string(), Some(again)).await.is_problem(409, "draw_not_possible");
 }
 
 #[tokio::test]

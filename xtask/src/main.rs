@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "these commands talk to the person at the terminal")]
 
 mod audit;
+mod fuzz_api;
 mod signals;
 mod sqlx_prepare;
 mod test;
@@ -43,6 +44,7 @@ enum Action {
         arguments: Vec<String>,
     },
     Audit(audit::Options),
+    FuzzApi(fuzz_api::Options),
     SqlxPrepare(sqlx_prepare::Options),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Action::Up(options) => watchfully(|| up::run(&options)),
         Action::Test(options) => watchfully(|| Ok(test::run(&options))),
         Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
+        Action::FuzzApi(options) => watchfully(|| fuzz_api::run(&options)),
         Action::Audit(options) => audit::run(&options),
         Action::Load { arguments } => become_package("loadtests", &arguments),
         Action::VerifyDraw { arguments } => become_package("verify-draw", &arguments),

@@ -60,6 +60,17 @@ pub(crate) fn install(tools: &[Tool]) -> Result<()> {
     outcome
 }
 
+/// Something that takes a while, on a terminal; clear it when it is done.
+pub(crate) fn spinner(doing: &str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} ({elapsed})") {
+        spinner.set_style(style);
+    }
+    spinner.set_message(doing.to_owned());
+    spinner.enable_steady_tick(TICK);
+    spinner
+}
+
 /// Steps that are shown as they are taken: a bar on a terminal, otherwise one line per step.
 #[derive(Debug)]
 pub(crate) struct Steps {

@@ -1,5 +1,7 @@
 //! Pages of lists: `limit`, and where to go on.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -16,11 +18,32 @@ pub struct CursorQuery {
 
 impl CursorQuery {
     /// How many entries, and behind which one.
-    pub fn read<C: std::str::FromStr>(&self) -> Result<(usize, Option<C>), Problem> {
+    pub fn read<C: FromStr>(&self) -> Result<(usize, Option<C>), Problem> {
         let cursor = self.cursor.as_deref().map(str::parse).transpose();
         let cursor =
             cursor.map_err(|_| Problem::invalid("cursor가 올바르지 않습니다.", "The cursor is none of ours."))?;
         Ok((limit(self.limit)?, cursor))
+    }
+}
+
+/// A cursor that is the number of a row: from 1, in plain digits, as we write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCursor(i64);
+
+impl RowCursor {
+    /// The number.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for RowCursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = text.parse().map_err(|_| ())?;
+        // A sign and zeros in front parse as well.
+        (number > 0 && i64::to_string(&number) == text).then_some(Self(number)).ok_or(())
     }
 }
 
@@ -55,6 +78,14 @@ pub fn limit(asked: Option<u16>) -> Result<usize, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_named_as_we_name_it() {
+        assert_eq!("17".parse(), Ok(RowCursor(17)));
+        for bad in ["", "0", "-1", "+1", "01", " 1", "9223372036854775808", "a"] {
+            assert_eq!(bad.parse::<RowCursor>(), Err(()), "{bad:?}");
+        }
+    }
 
     #[test]
     fn there_is_a_next_page_only_where_there_is_more() {

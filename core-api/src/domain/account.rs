@@ -22,7 +22,11 @@ pub struct Email(String);
 impl Email {
     /// Reads an address; surrounding spaces do not count.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let address = Text::<3, 255>::parse(&text.trim().to_lowercase())?;
+        let text = Text::<3, 255>::parse(text)?;
+        let address = Text::<3, 255>::parse(&text.as_str().trim_matches(' ').to_lowercase())?;
+        if address.as_str().contains(char::is_whitespace) {
+            return Err("an email has no space in it".to_owned());
+        }
         match address.as_str().split_once('@') {
             Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !domain.contains('@') => {
                 Ok(Self(address.as_str().to_owned()))
@@ -106,7 +110,9 @@ mod tests {
     #[test]
     fn emails_are_lower_case_and_have_one_at() {
         assert_eq!(Email::parse(" Alice@Example.COM ").unwrap().as_str(), "alice@example.com");
-        for bad in ["", "@", "a@", "@b", "a", "a@b@c", "a\0@b", &format!("{}@b", "a".repeat(254))] {
+        for bad in
+            ["", "@", "a@", "@b", "a", "a@b@c", "a\0@b", "a b@c", "\u{2003}a@b", &format!("{}@b", "a".repeat(254))]
+        {
             assert!(Email::parse(bad).is_err(), "{bad:?}");
         }
     }

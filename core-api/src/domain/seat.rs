@@ -2,6 +2,7 @@
 
 use common::ids::SeatId;
 use common::money::Money;
+use common::whole::Whole;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::text::Text;
@@ -30,7 +31,7 @@ impl TryFrom<i64> for SeatNumber {
 
 impl<'de> Deserialize<'de> for SeatNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        i64::deserialize(deserializer)?.try_into().map_err(de::Error::custom)
+        Whole::<i64>::deserialize(deserializer)?.0.try_into().map_err(de::Error::custom)
     }
 }
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use common::clock::serialize_rfc3339;
-use common::http::{CursorPage, CursorQuery, JsonBytes, Query, SignedIn};
+use common::http::{CursorPage, CursorQuery, JsonBytes, Query, RowCursor, SignedIn};
 use common::ids::ReservationId;
 use common::money::Money;
 use common::problem::{ErrorCode, Problem};
@@ -89,9 +89,9 @@ pub(super) async fn entries(
     signed_in: SignedIn,
     Query(query): Query<CursorQuery>,
 ) -> Result<Response, Problem> {
-    let (limit, before) = query.read::<i64>()?;
+    let (limit, before) = query.read::<RowCursor>()?;
     let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let entries = state.db.entries(signed_in.user, before, one_more).await?;
+    let entries = state.db.entries(signed_in.user, before.map(RowCursor::get), one_more).await?;
     let views = entries.into_iter().map(EntryView::try_from).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(CursorPage::new(views, limit, |entry| entry.entry_id.clone())).into_response())
 }

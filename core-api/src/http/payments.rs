@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use common::http::{JsonBytes, SignedIn};
+use common::http::{JsonBytes, SignedIn, given};
 use common::ids::{PaymentId, ReservationId};
 use common::money::Money;
 use common::problem::Problem;
@@ -20,7 +20,9 @@ const MAX_RESERVATIONS: usize = 20;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PaymentRequest {
+    #[serde(default, deserialize_with = "given")]
     reservation_id: Option<ReservationId>,
+    #[serde(default, deserialize_with = "given")]
     reservation_ids: Option<Vec<ReservationId>>,
     #[serde(default, rename = "paymentMethod")]
     _payment_method: PaymentMethod,

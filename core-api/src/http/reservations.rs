@@ -5,12 +5,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{CursorPage, CursorQuery, JsonBytes, PathId, Query, SignedIn, Slot};
+use common::http::{CursorPage, CursorQuery, JsonBytes, PathId, Query, SignedIn, Slot, given};
 use common::ids::{ConcertId, ReservationId, SeatId};
 use common::language::Language;
 use common::money::Money;
 use common::problem::{ErrorCode, Problem};
 use common::tokens::Pass;
+use common::whole::Whole;
 use serde::{Deserialize, Serialize};
 
 use super::errors::invalid;
@@ -35,12 +36,19 @@ const DEFAULT_SECTION: &str = "A";
 #[serde(rename_all = "camelCase")]
 struct ReservationRequest {
     concert_id: ConcertId,
+    #[serde(default, deserialize_with = "given")]
     seat_id: Option<SeatId>,
+    #[serde(default, deserialize_with = "given")]
     seat_ids: Option<Vec<SeatId>>,
+    #[serde(default, deserialize_with = "given")]
     seat_number: Option<SeatNumber>,
+    #[serde(default, deserialize_with = "given")]
     section: Option<Section>,
-    quantity: Option<usize>,
+    #[serde(default, deserialize_with = "given")]
+    quantity: Option<Whole<i64>>,
+    #[serde(default, deserialize_with = "given")]
     max_price: Option<Money>,
+    #[serde(default, deserialize_with = "given")]
     adjacent: Option<bool>,
 }
 
@@ -56,7 +64,9 @@ enum Wanted {
 
 impl ReservationRequest {
     fn wanted(self) -> Result<Wanted, Problem> {
-        match (self.seat_id, self.seat_ids, self.seat_number, self.quantity) {
+        // Whatever is no size of an order is none, however small or large.
+        let quantity = self.quantity.map(|Whole(quantity)| usize::try_from(quantity).unwrap_or(0));
+        match (self.seat_id, self.seat_ids, self.seat_number, quantity) {
             (Some(id), None, None, None) => Ok(Wanted::One(SeatChoice::Id(id))),
             (None, None, Some(number), None) => {
                 let section = self.section.as_ref().map_or(DEFAULT_SECTION, Section::as_str);

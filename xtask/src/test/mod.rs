@@ -77,8 +77,8 @@ impl Options {
         use clap::ValueEnum;
         if !self.only.is_empty() {
             // Tests run the workspace's binaries, and must not run yesterday's.
-            let wanted =
-                |step: &Step| self.only.contains(step) || *step == Step::Build && self.only.contains(&Step::Tests);
+            let needs_build = [Step::Tests, Step::Fuzz].iter().any(|step| self.only.contains(step));
+            let wanted = |step: &Step| self.only.contains(step) || *step == Step::Build && needs_build;
             return Step::value_variants().iter().copied().filter(wanted).collect();
         }
         if self.filter.is_some() {

@@ -13,6 +13,7 @@ use stack::programs;
 
 use super::servers::Servers;
 use super::{Totals, cargo_test};
+use crate::fuzz_api::{self, Extent};
 use crate::{sqlx_prepare, ui};
 
 /// Runs on the Node.js of Debian 12, unlike version 2.
@@ -38,6 +39,8 @@ pub(super) enum Step {
     Metrics,
     /// Lint of api-spec.yaml
     Spec,
+    /// Made-up requests against api-spec.yaml
+    Fuzz,
     /// Syntax of shell scripts
     Scripts,
     /// docker-compose.yml
@@ -77,6 +80,7 @@ impl Step {
             Self::Tests => "cargo test",
             Self::Metrics => "promtool",
             Self::Spec => "lint of api-spec.yaml",
+            Self::Fuzz => "schemathesis",
             Self::Scripts => "shell scripts",
             Self::Compose => "docker compose config",
         }
@@ -99,6 +103,7 @@ impl Step {
             },
             Self::Metrics => check_metrics(servers),
             Self::Spec => lint_spec(),
+            Self::Fuzz => fuzz(),
             Self::Scripts => check_scripts(),
             Self::Compose => check_compose(),
         }
@@ -179,6 +184,20 @@ fn lint_spec() -> Result<Outcome> {
     let mut lint = Command::new(folder.join("node_modules/.bin/redocly"));
     lint.args(["lint", "api-spec.yaml"]).env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
     run(&mut lint)
+}
+
+/// The same requests each time: a run that fails, fails again.
+fn fuzz() -> Result<Outcome> {
+    ui::install(&[Tool::Redis, Tool::Postgres, Tool::Nginx])?;
+    if let Err(error) = ui::install(&[Tool::Python]) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    let schemathesis = match fuzz_api::install() {
+        Ok(program) => program,
+        Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
+    };
+    let failed = fuzz_api::fuzz(&schemathesis, Extent { seed: fuzz_api::FIXED_SEED, time: None })?;
+    Ok(if failed == 0 { Outcome::Passed } else { Outcome::Failed("see above".to_owned()) })
 }
 
 fn check_scripts() -> Result<Outcome> {

@@ -20,6 +20,8 @@ pub enum Tool {
     Node,
     /// promtool.
     Promtool,
+    /// python3 with its module venv.
+    Python,
 }
 
 impl Tool {
@@ -31,6 +33,8 @@ impl Tool {
             Self::Nginx => programs::find("nginx").is_some(),
             Self::Node => ["node", "npm", "npx"].iter().all(|name| programs::find(name).is_some()),
             Self::Promtool => programs::find("promtool").is_some(),
+            // Debian's python3 has venv, but not what venv needs to put pip into it.
+            Self::Python => programs::succeeds(&["python3", "-c", "import venv, ensurepip"]),
         }
     }
 
@@ -43,6 +47,7 @@ impl Tool {
             Self::Node if programs::find("node").is_some() => &["npm"],
             Self::Node => &["nodejs", "npm"],
             Self::Promtool => &["prometheus"],
+            Self::Python => &["python3", "python3-venv"],
         }
     }
 
@@ -52,7 +57,7 @@ impl Tool {
             Self::Redis => &["redis-server"],
             Self::Postgres => &["postgresql"],
             Self::Nginx => &["nginx"],
-            Self::Node => &[],
+            Self::Node | Self::Python => &[],
             Self::Promtool => &["prometheus"],
         }
     }
@@ -64,6 +69,7 @@ impl Tool {
             Self::Nginx => "nginx",
             Self::Node => "node",
             Self::Promtool => "prometheus",
+            Self::Python => "python",
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod nginx;
 pub mod npm;
 pub mod onsale;
 mod onsale_stack;
+pub mod pip;
 pub mod plain_nginx;
 pub mod ports;
 pub mod postgres;

@@ -145,6 +145,11 @@ impl Setup {
         self.core_api_to_its_end("demo")
     }
 
+    /// Asks whether everything holds that must always hold (`core-api audit`); the error names what does not.
+    pub fn audit(&self) -> Result<()> {
+        self.core_api_to_its_end("audit")
+    }
+
     /// Starts a core-api and waits until it is ready. `name` names it in messages and its log
     /// file; the port is a free one if none is given.
     pub fn start_core_api(&self, name: &str, port: Option<u16>) -> Result<Service> {

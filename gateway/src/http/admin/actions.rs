@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::clock::serialize_rfc3339;
-use common::http::{Administrator, CursorPage, CursorQuery, Json as JsonBody, PathId, Query};
+use common::http::{Administrator, CursorPage, CursorQuery, Json as JsonBody, PathId, Query, RowCursor};
 use common::ids::{ConcertId, UserId};
 use common::problem::Problem;
+use common::whole::Whole;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::store::record::Change;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdmitRequest {
-    count: u32,
+    count: Whole<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,7 +32,7 @@ pub(super) async fn admit(
     State(state): State<AppState>,
     admin: Administrator,
     PathId(concert): PathId<ConcertId>,
-    JsonBody { value: AdmitRequest { count }, .. }: JsonBody<AdmitRequest>,
+    JsonBody { value: AdmitRequest { count: Whole(count) }, .. }: JsonBody<AdmitRequest>,
 ) -> Result<Json<AdmitAnswer>, Problem> {
     if !(1..=1_000).contains(&count) {
         return Err(Problem::invalid("count는 1에서 1000 사이여야 합니다.", "count must lie between 1 and 1000."));
@@ -71,11 +72,11 @@ pub(super) async fn changes(
     PathId(concert): PathId<ConcertId>,
     Query(query): Query<CursorQuery>,
 ) -> Result<Json<CursorPage<ChangeView>>, Problem> {
-    let (limit, cursor) = query.read::<i64>()?;
+    let (limit, cursor) = query.read::<RowCursor>()?;
     let record = record(&state)?;
     state.rooms.room(concert).await?;
     let more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let changes = record.changes(concert, cursor.unwrap_or(0), more).await?;
+    let changes = record.changes(concert, cursor.map_or(0, RowCursor::get), more).await?;
     let changes = changes.into_iter().map(ChangeView::from).collect();
     Ok(Json(CursorPage::new(changes, limit, |change: &ChangeView| change.id.to_string())))
 }

@@ -7,9 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::draw::Seed;
-use common::http::{Administrator, Json as JsonBody, PathId};
+use common::http::{Administrator, Json as JsonBody, PathId, given};
 use common::ids::ConcertId;
 use common::problem::{ErrorCode, Problem};
+use common::whole::Whole;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -26,21 +27,33 @@ use crate::store::record::Changed;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "`null` is not the same as a field that is missing")]
 pub(super) struct ChangeRequest {
+    #[serde(default, deserialize_with = "given")]
     mode: Option<Mode>,
+    #[serde(default, deserialize_with = "given")]
     paused: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
     admit_per_second: Option<f64>,
-    burst: Option<u32>,
-    max_active: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    burst: Option<Whole<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    max_active: Option<Whole<u32>>,
+    #[serde(default, deserialize_with = "given")]
     session_seconds: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
     claim_seconds: Option<f64>,
+    #[serde(default, deserialize_with = "given")]
     idle_seconds: Option<f64>,
     #[serde(default, deserialize_with = "present")]
     opens_at: Option<Option<DateTime<Utc>>>,
+    #[serde(default, deserialize_with = "given")]
     order: Option<Order>,
+    #[serde(default, deserialize_with = "given")]
     stop_when_sold_out: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
     leave_on_payment: Option<bool>,
     /// Where it is given, the change is made only if this is still the version in force.
-    version: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    version: Option<Whole<u32>>,
     #[serde(rename = "concertId")]
     _concert_id: Option<IgnoredAny>,
     #[serde(rename = "figures")]
@@ -108,7 +121,7 @@ async fn make(
     let in_force = RoomSettings::clone(&room.settings());
     // The record can be behind only where it was put back from a backup: what is in force goes on from there.
     let before = stored.filter(|stored| stored.version >= in_force.version).unwrap_or(in_force);
-    if request.version.is_some_and(|version| version != before.version) {
+    if request.version.is_some_and(|Whole(version)| version != before.version) {
         return Err(ErrorCode::SettingsChanged.into());
     }
     let after = request.apply(&before, &view, room.facts().opens_at_ms(), state.clock.now())?;
@@ -137,8 +150,8 @@ impl ChangeRequest {
         set(&mut after.mode, self.mode);
         set(&mut after.paused, self.paused);
         set(&mut after.admit_per_second, within("admitPerSecond", self.admit_per_second, 0.001..=1_000_000.0)?);
-        set(&mut after.burst, within("burst", self.burst, 1..=1_000_000)?);
-        set(&mut after.max_active, within("maxActive", self.max_active, 1..=10_000_000)?);
+        set(&mut after.burst, within("burst", self.burst.map(|whole| whole.0), 1..=1_000_000)?);
+        set(&mut after.max_active, within("maxActive", self.max_active.map(|whole| whole.0), 1..=10_000_000)?);
         set(&mut after.session_ms, millis(within("sessionSeconds", self.session_seconds, 1.0..=86_400.0)?));
         set(&mut after.claim_ms, millis(within("claimSeconds", self.claim_seconds, 1.0..=3_600.0)?));
         set(&mut after.idle_ms, millis(within("idleSeconds", self.idle_seconds, 0.0..=86_400.0)?));
@@ -158,13 +171,13 @@ impl ChangeRequest {
 
 fn can_be_drawn(view: &RoomView, opens_at_ms: i64, now: DateTime<Utc>) -> Result<(), Problem> {
     if opens_at_ms <= now.timestamp_millis() {
-        return Err(Problem::invalid(
+        return Err(Problem::new(ErrorCode::DrawNotPossible).saying(
             "추첨 순서는 오픈 시각(opensAt)이 미래일 때만 설정할 수 있습니다.",
             "order random_at_open needs an opensAt that is still to come.",
         ));
     }
     if view.counts.admitted > 0 || matches!(view.draw, DrawState::Dealing | DrawState::Done) {
-        return Err(Problem::invalid(
+        return Err(Problem::new(ErrorCode::DrawNotPossible).saying(
             "이미 입장이 시작되었거나 추첨이 끝난 대기열입니다.",
             "People have had their turn in this room already, or its draw is made.",
         ));
