@@ -107,7 +107,14 @@ fn options(redis: &Redis) -> OnsaleOptions {
         "LOGINS_PER_MINUTE_PER_ACCOUNT",
     ];
     let gateway_env = unlimited.map(|name| (name.to_owned(), "0".to_owned())).into();
-    OnsaleOptions { redis_url: Some(redis.url()), gateway_env, ..OnsaleOptions::default() }
+    // Without it there are no webhooks to be tried.
+    let webhooks = ("WEBHOOK_SECRET_KEYS".to_owned(), "a-key-for-the-secrets-of-made-up-webhooks".to_owned());
+    OnsaleOptions {
+        redis_url: Some(redis.url()),
+        gateway_env,
+        core_api_env: [webhooks].into(),
+        ..OnsaleOptions::default()
+    }
 }
 
 /// `folder` takes what it keeps of a run.

@@ -6,7 +6,9 @@ use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{Administrator, CursorPage, CursorQuery, Endpoint, JsonBytes, PathId, Query, endpoint};
+use common::http::{
+    Administrator, CursorPage, CursorQuery, Endpoint, JsonBytes, PathId, Query, RowCursor, endpoint, given,
+};
 use common::ids::{EventId, UserId, WebhookId};
 use common::problem::{ErrorCode, Problem};
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -38,13 +40,16 @@ pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
 #[serde(deny_unknown_fields)]
 struct WebhookRequest {
     url: String,
+    #[serde(default, deserialize_with = "given")]
     events: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
     secret: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SecretRequest {
+    #[serde(default, deserialize_with = "given")]
     secret: Option<String>,
 }
 
@@ -207,8 +212,8 @@ pub(super) async fn changes(
     PathId(id): PathId<WebhookId>,
     Query(query): Query<CursorQuery>,
 ) -> Result<Json<CursorPage<ChangeView>>, Problem> {
-    let (limit, before) = query.read::<i64>()?;
-    let changes = state.db.webhook_changes(id, before, one_more(limit)).await?;
+    let (limit, before) = query.read::<RowCursor>()?;
+    let changes = state.db.webhook_changes(id, before.map(RowCursor::get), one_more(limit)).await?;
     // Making it was the first change.
     if changes.is_empty() && before.is_none() {
         return Err(ErrorCode::NotFound.into());
@@ -255,11 +260,11 @@ pub(super) async fn dead_letters(
     PathId(id): PathId<WebhookId>,
     Query(query): Query<CursorQuery>,
 ) -> Result<Json<CursorPage<DeadLetterView>>, Problem> {
-    let (limit, before) = query.read::<i64>()?;
+    let (limit, before) = query.read::<RowCursor>()?;
     if !state.db.has_webhook(id).await? {
         return Err(ErrorCode::NotFound.into());
     }
-    let letters = state.db.dead_letters(id, before, one_more(limit)).await?;
+    let letters = state.db.dead_letters(id, before.map(RowCursor::get), one_more(limit)).await?;
     let views = letters.into_iter().map(DeadLetterView::from).collect();
     Ok(Json(CursorPage::new(views, limit, |view: &DeadLetterView| view.sequence.to_string())))
 }

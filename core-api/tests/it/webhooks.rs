@@ -96,6 +96,8 @@ async fn what_is_no_webhook_is_refused_in_words() {
         json!({ "url": "https://169.254.169.254/latest/meta-data" }),
         json!({ "url": "https://10.0.0.1:5432/" }),
         json!({ "url": format!("https://hooks.example.com/{}", "x".repeat(2_048)) }),
+        json!({ "url": URL, "events": null }),
+        json!({ "url": URL, "secret": null }),
         json!({ "url": URL, "events": [] }),
         json!({ "url": URL, "events": ["seat.sold", "seat.sold"] }),
         json!({ "url": URL, "events": ["seat.eaten"] }),
