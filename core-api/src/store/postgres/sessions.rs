@@ -1,6 +1,6 @@
 //! Sessions. What opens one and what ends many take the account's credentials first, then its user, then its sessions.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use common::ids::{SessionId, UserId};
 use common::tokens::Role;
 use sqlx::PgConnection;
@@ -14,6 +14,14 @@ use crate::domain::session::{
     EndedSession, Hash, OpenError, OpenSession, Presented, RefreshError, RefreshToken, SessionRecord, SessionRules,
     StoredSession,
 };
+
+/// An ended session, or none, and the time.
+struct EndedRow {
+    now: NaiveDateTime,
+    id: Option<Uuid>,
+    tokens_until: Option<NaiveDateTime>,
+    ended_at: Option<NaiveDateTime>,
+}
 
 /// Which sessions of a user are to be ended.
 #[derive(Debug, Clone, Copy)]
@@ -185,12 +193,16 @@ impl Db {
         limit: i64,
     ) -> Result<(Vec<EndedSession>, DateTime<Utc>), Fault> {
         within(async {
-            // Before they are read: what is ended meanwhile is for the next time.
-            let time = sqlx::query_scalar!("SELECT now_utc() AS \"now!\"").fetch_one(&self.pool).await?;
-            let rows = sqlx::query!(
-                "SELECT id, tokens_until, ended_at AS \"ended_at!\" FROM sessions
-                 WHERE ended_at IS NOT NULL AND (ended_at, id) > ($1, $2) AND tokens_until > $3
-                 ORDER BY ended_at, id LIMIT $4",
+            // One statement, since every process asks several times a second: a row at least, for the time.
+            let rows = sqlx::query_as!(
+                EndedRow,
+                r#"SELECT n.now AS "now!", s.id AS "id?", s.tokens_until AS "tokens_until?", s.ended_at AS "ended_at?"
+                   FROM (SELECT now_utc() AS now) n
+                   LEFT JOIN LATERAL (
+                       SELECT id, tokens_until, ended_at FROM sessions
+                       WHERE ended_at IS NOT NULL AND (ended_at, id) > ($1, $2) AND tokens_until > $3
+                       ORDER BY ended_at, id LIMIT $4) s ON TRUE
+                   ORDER BY s.ended_at, s.id"#,
                 after.0.naive_utc(),
                 after.1.as_uuid(),
                 now.naive_utc(),
@@ -198,7 +210,8 @@ impl Db {
             )
             .fetch_all(&self.pool)
             .await?;
-            let ended = rows.into_iter().map(|row| ended(row.id, row.tokens_until, row.ended_at)).collect();
+            let time = rows.first().map(|row| row.now).ok_or_else(|| unreadable("time", &"none"))?;
+            let ended = rows.iter().filter_map(|row| Some(ended(row.id?, row.tokens_until?, row.ended_at?))).collect();
             Ok::<_, Fault>((ended, utc(time)))
         })
         .await
@@ -361,7 +374,7 @@ async fn end(
     Ok(rows.into_iter().map(|row| ended(row.id, row.tokens_until, row.ended_at)).collect())
 }
 
-fn ended(id: Uuid, tokens_until: chrono::NaiveDateTime, ended_at: chrono::NaiveDateTime) -> EndedSession {
+fn ended(id: Uuid, tokens_until: NaiveDateTime, ended_at: NaiveDateTime) -> EndedSession {
     EndedSession { id: id.into(), tokens_until: utc(tokens_until), ended_at: utc(ended_at) }
 }
 
