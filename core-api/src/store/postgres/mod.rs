@@ -13,6 +13,7 @@ mod payment_records;
 mod payments;
 mod refunds;
 mod reservations;
+mod session_records;
 mod sessions;
 mod sweeping;
 mod waitlist;
