@@ -17,6 +17,7 @@ mod payments;
 mod provider;
 mod refunds;
 mod reservations;
+mod session_records;
 mod sessions;
 mod sweeping;
 mod tickets;

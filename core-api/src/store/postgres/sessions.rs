@@ -1,6 +1,6 @@
 //! Sessions. What opens one and what ends many take the account's credentials first, then its user, then its sessions.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use common::ids::{SessionId, UserId};
 use common::tokens::Role;
 use sqlx::PgConnection;
@@ -11,8 +11,7 @@ use super::accounts::read_role;
 use super::{Db, unreadable, utc, within};
 use crate::domain::Fault;
 use crate::domain::session::{
-    EndedSession, Hash, OpenError, OpenSession, Presented, RefreshError, RefreshToken, SessionRecord, SessionRules,
-    StoredSession,
+    EndedSession, Hash, OpenError, OpenSession, Presented, RefreshError, RefreshToken, SessionRules, StoredSession,
 };
 
 /// Which sessions of a user are to be ended.
@@ -146,82 +145,6 @@ impl Db {
         within(async {
             let mut connection = self.pool.acquire().await?;
             Ok::<_, Fault>(end(&mut connection, user, Which::One(session), "logout").await?.into_iter().next())
-        })
-        .await
-    }
-
-    /// A user's open sessions, the newest first; as many as they may have.
-    pub async fn sessions(&self, user: UserId, at_most: u32) -> Result<Vec<SessionRecord>, Fault> {
-        within(async {
-            let rows = sqlx::query!(
-                "SELECT id, created_at, refreshed_at, expires_at FROM sessions
-                 WHERE user_id = $1 AND ended_at IS NULL AND expires_at > (SELECT now_utc())
-                 ORDER BY created_at DESC, id DESC LIMIT $2",
-                user.as_uuid(),
-                i64::from(at_most)
-            )
-            .fetch_all(&self.pool)
-            .await?;
-            Ok::<_, Fault>(
-                rows.into_iter()
-                    .map(|row| SessionRecord {
-                        id: row.id.into(),
-                        created_at: utc(row.created_at),
-                        refreshed_at: utc(row.refreshed_at),
-                        expires_at: utc(row.expires_at),
-                    })
-                    .collect(),
-            )
-        })
-        .await
-    }
-
-    /// The next sessions, by time and id, that were ended after `after` and have tokens that have not expired at `now`;
-    /// and the database's time.
-    pub async fn ended_sessions(
-        &self,
-        after: (DateTime<Utc>, SessionId),
-        now: DateTime<Utc>,
-        limit: i64,
-    ) -> Result<(Vec<EndedSession>, DateTime<Utc>), Fault> {
-        within(async {
-            // Before they are read: what is ended meanwhile is for the next time.
-            let time = sqlx::query_scalar!("SELECT now_utc() AS \"now!\"").fetch_one(&self.pool).await?;
-            let rows = sqlx::query!(
-                "SELECT id, tokens_until, ended_at AS \"ended_at!\" FROM sessions
-                 WHERE ended_at IS NOT NULL AND (ended_at, id) > ($1, $2) AND tokens_until > $3
-                 ORDER BY ended_at, id LIMIT $4",
-                after.0.naive_utc(),
-                after.1.as_uuid(),
-                now.naive_utc(),
-                limit
-            )
-            .fetch_all(&self.pool)
-            .await?;
-            let ended = rows.into_iter().map(|row| ended(row.id, row.tokens_until, row.ended_at)).collect();
-            Ok::<_, Fault>((ended, utc(time)))
-        })
-        .await
-    }
-
-    /// Removes up to `limit` sessions that nobody can use any more; how many.
-    pub async fn purge_sessions(&self, now: DateTime<Utc>, limit: i64) -> Result<u64, Fault> {
-        within(async {
-            let done = sqlx::query!(
-                "WITH over AS (
-                     SELECT id FROM sessions
-                     WHERE ended_at IS NULL AND expires_at < (SELECT now_utc()) - interval '1 day'
-                     LIMIT $2 FOR UPDATE SKIP LOCKED),
-                 ended AS (
-                     SELECT id FROM sessions WHERE ended_at IS NOT NULL AND tokens_until < $1::timestamp - interval '1 day'
-                     LIMIT $2 FOR UPDATE SKIP LOCKED)
-                 DELETE FROM sessions WHERE id IN (SELECT id FROM over UNION ALL SELECT id FROM ended)",
-                now.naive_utc(),
-                limit
-            )
-            .execute(&self.pool)
-            .await?;
-            Ok::<_, Fault>(done.rows_affected())
         })
         .await
     }
@@ -361,7 +284,7 @@ async fn end(
     Ok(rows.into_iter().map(|row| ended(row.id, row.tokens_until, row.ended_at)).collect())
 }
 
-fn ended(id: Uuid, tokens_until: chrono::NaiveDateTime, ended_at: chrono::NaiveDateTime) -> EndedSession {
+pub(super) fn ended(id: Uuid, tokens_until: NaiveDateTime, ended_at: NaiveDateTime) -> EndedSession {
     EndedSession { id: id.into(), tokens_until: utc(tokens_until), ended_at: utc(ended_at) }
 }
 
