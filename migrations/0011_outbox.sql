@@ -213,7 +213,8 @@ BEGIN
                                   'seatNumber', s.seat_number, 'price', s.price, 'status', known.status),
                at
         FROM now_utc() AS at, after_rows AS s JOIN before_rows AS o ON o.id = s.id AND o.status <> s.status
-        JOIN (VALUES ('available', 'available'), ('reserved_temp', 'reserved'), ('reserved_final', 'sold'))
+        JOIN (VALUES ('available', 'available'), ('reserved_temp', 'reserved'), ('held_back', 'reserved'),
+                     ('reserved_final', 'sold'))
             AS known (kept, status) ON known.kept = s.status
         ORDER BY s.id;
     END IF;

@@ -32,12 +32,12 @@ enum About {
     Reservation,
     Payment,
     Session,
-    /// What administrators run.
+    /// What administrators run, and the door, where staff stand as well.
     Site,
 }
 
 /// Every operation that needs credentials.
-const OPERATIONS: [(&str, About); 33] = [
+const OPERATIONS: [(&str, About); 60] = [
     ("logOut", About::Oneself),
     ("refreshSession", About::Refresh),
     ("changePassword", About::Oneself),
@@ -55,6 +55,8 @@ const OPERATIONS: [(&str, About); 33] = [
     ("getReservation", About::Reservation),
     ("cancelReservation", About::Reservation),
     ("extendReservation", About::Reservation),
+    ("getTicket", About::Reservation),
+    ("getTicketPicture", About::Reservation),
     ("getBalance", About::Oneself),
     ("chargeBalance", About::Oneself),
     ("listBalanceEntries", About::Oneself),
@@ -71,6 +73,31 @@ const OPERATIONS: [(&str, About); 33] = [
     ("listQueueChanges", About::Site),
     ("getVisitor", About::Site),
     ("removeVisitor", About::Site),
+    ("listAdminChanges", About::Site),
+    ("listManagedConcerts", About::Site),
+    ("createConcert", About::Site),
+    ("getManagedConcert", About::Site),
+    ("changeConcert", About::Site),
+    ("openSale", About::Site),
+    ("closeSale", About::Site),
+    ("addSections", About::Site),
+    ("listHeldBackSeats", About::Site),
+    ("holdBackSeats", About::Site),
+    ("releaseSeats", About::Site),
+    ("getSales", About::Site),
+    ("getSalesCsv", About::Site),
+    ("getOrdersCsv", About::Site),
+    ("checkIn", About::Site),
+    ("undoCheckIn", About::Site),
+    ("listTickets", About::Site),
+    ("createWebhook", About::Site),
+    ("listWebhooks", About::Site),
+    ("deleteWebhook", About::Site),
+    ("rotateWebhookSecret", About::Site),
+    ("resumeWebhook", About::Site),
+    ("listWebhookChanges", About::Site),
+    ("listDeadLetters", About::Site),
+    ("retryDeadLetter", About::Site),
 ];
 
 /// What an operation's path is with these ids; others are of nothing.
