@@ -16,7 +16,7 @@ const TIMEOUT_MS: u64 = 4_000;
 const BOUND: Duration = Duration::from_secs(10);
 /// So many are in the middle of paying when everybody dies.
 const BUYERS: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn stack(redis: &Redis, core_api_env: &[(&str, String)]) -> Result<Onsale> {
     let core_api_env = core_api_env.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
