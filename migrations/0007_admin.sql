@@ -10,10 +10,6 @@ ALTER TABLE seats
         CHECK (status IN ('available', 'reserved_temp', 'reserved_final', 'held_back'));
 COMMENT ON COLUMN seats.status IS 'Added to the original''s: held_back, kept out of the sale by an administrator.';
 
--- Orders are exported in this order, page by page; it serves the foreign key as the one before it did.
-CREATE INDEX reservations_concert_id_id_idx ON reservations (concert_id, id);
-DROP INDEX reservations_concert_id_idx;
-
 CREATE TABLE admin_changes (
     id         BIGSERIAL   CONSTRAINT admin_changes_pkey PRIMARY KEY,
     concert_id UUID        NOT NULL CONSTRAINT admin_changes_concert_id_fkey REFERENCES concerts (id),

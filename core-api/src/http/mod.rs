@@ -17,8 +17,8 @@ mod queue_pass;
 mod reservations;
 mod seat_events;
 mod seats;
-mod tickets;
 mod sessions;
+mod tickets;
 mod waitlist;
 mod webhooks;
 

@@ -222,7 +222,7 @@ impl World {
         self.execute(&format!("UPDATE users SET role = '{name}' WHERE id = '{}'", person.id)).await;
         let issued_at = self.clock.now();
         let expires_at = issued_at + TimeDelta::hours(1);
-        let session = self.sessions.sign(&Session { user: person.id, role, issued_at, expires_at });
+        let session = self.sessions.sign(&Session { id: None, user: person.id, role, issued_at, expires_at });
         Person { session, ..person }
     }
 
