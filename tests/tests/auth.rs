@@ -32,12 +32,14 @@ enum About {
     Reservation,
     Payment,
     Session,
+    /// A payment provider, by the signature of what it sends.
+    Provider,
     /// What administrators run, and the door, where staff stand as well.
     Site,
 }
 
 /// Every operation that needs credentials.
-const OPERATIONS: [(&str, About); 60] = [
+const OPERATIONS: [(&str, About); 61] = [
     ("logOut", About::Oneself),
     ("refreshSession", About::Refresh),
     ("changePassword", About::Oneself),
@@ -63,6 +65,7 @@ const OPERATIONS: [(&str, About); 60] = [
     ("listPayments", About::Oneself),
     ("pay", About::Oneself),
     ("getPayment", About::Payment),
+    ("receivePaymentWebhook", About::Provider),
     ("listQueues", About::Site),
     ("getQueue", About::Site),
     ("changeQueue", About::Site),
@@ -103,6 +106,7 @@ const OPERATIONS: [(&str, About); 60] = [
 /// What an operation's path is with these ids; others are of nothing.
 fn path(operation: &Operation<'_>, ids: &BTreeMap<&str, String>) -> String {
     let fill = |part: &str| match part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some("provider") => "sandbox".to_owned(),
         Some(name) => ids.get(name).map_or(NOBODY, String::as_str).to_owned(),
         None => part.to_owned(),
     };
@@ -136,6 +140,7 @@ async fn check_strangers(site: &str, operation: &Operation<'_>, about: About) ->
     let (missing, forged) = match about {
         About::Place => ("missing_queue_token", "invalid_queue_token"),
         About::Refresh => ("invalid_refresh_token", "invalid_refresh_token"),
+        About::Provider => ("invalid_signature", "invalid_signature"),
         _ => ("unauthenticated", "invalid_session"),
     };
     refuses(operation, "without credentials", &ask(&stranger, operation, &path, &[]).await?, 401, missing)?;
@@ -146,6 +151,7 @@ async fn check_strangers(site: &str, operation: &Operation<'_>, about: About) ->
         let ways: &[(&str, &str)] = match about {
             About::Place => &[("x-queue-token", token), ("cookie", &place)],
             About::Refresh => &[("cookie", &refresh)],
+            About::Provider => &[("webhook-signature", token), ("authorization", &bearer)],
             _ => &[("authorization", &bearer), ("cookie", &cookie)],
         };
         for way in ways {
@@ -225,7 +231,7 @@ async fn nobody_does_what_they_may_not() -> Result<()> {
                 let answer = ask(&stranger, operation, &path, &[]).await?;
                 refuses(operation, "of somebody else's", &answer, 404, "not_found")?;
             }
-            About::Oneself | About::Place | About::Refresh => {}
+            About::Oneself | About::Place | About::Refresh | About::Provider => {}
         }
     }
     // It was theirs, and nothing of it was changed.
