@@ -1,12 +1,16 @@
 //! Payments by card, and all that has to know of them: the door, events, reports, waitlists, locks.
 
+use std::collections::HashSet;
+
 use common::ids::ReservationId;
 use common::tokens::{EntryTicket, EntryTicketSigner, Role};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::card::card_world;
-use crate::support::{Concert, ENTRY_TICKET_KEY};
+use crate::card::{CardWorld, card_world, card_world_with};
+use crate::outbox::{data, told};
+use crate::support::{Concert, ENTRY_TICKET_KEY, Person};
+use crate::webhook_receiver::{LOCAL, Receiver, subscribe};
 
 /// The provider takes the money, and nobody notes it, as if whoever did so had died.
 const NOTED_BY_NOBODY: &str = "CREATE FUNCTION crash() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
@@ -40,5 +44,47 @@ async fn there_is_no_ticket_before_the_money_is_taken() {
     assert_eq!(world.get(&ticket).by(&person).send().await.status, 200);
     assert_eq!(world.get(&list).by(&staff).send().await.json["data"][0]["status"], "valid");
     assert_eq!(world.post("/admin/check-ins", &check_in).by(&staff).send().await.status, 200);
+    world.assert_books().await;
+}
+
+/// Somebody who has tried to pay, and the events of their reservation.
+async fn tried(world: &CardWorld, concert: &Concert, seat: usize, token: &str) -> (Person, Uuid, HashSet<String>) {
+    let (person, reservation) = world.holder(concert, seat).await;
+    world.pay(&person, reservation, token).await;
+    let events = told(world, reservation).await;
+    (person, reservation, events.split(' ').map(str::to_owned).collect())
+}
+
+fn set(kinds: &[&str]) -> HashSet<String> {
+    kinds.iter().map(|kind| (*kind).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_payment_is_told_as_made_once_the_money_is_taken_and_otherwise_as_failed() {
+    let world = card_world_with(LOCAL.to_vec()).await;
+    let (admin, receiver) = (world.administrator().await, Receiver::content().await);
+    subscribe(&world, &admin, &receiver.url, None).await;
+    let concert = world.concert(3, "10").await;
+    let (person, reservation, _) = tried(&world, &concert, 0, "tok_ok").await;
+    assert_eq!(told(&world, reservation).await, "reservation.held reservation.completed payment.succeeded");
+    let made = data(&world, reservation, "payment.succeeded").await;
+    assert_eq!((&made["status"], &made["paymentMethod"]), (&json!("success"), &json!("card")));
+    assert_eq!(world.delete(&format!("/reservation/{reservation}")).by(&person).send().await.status, 200);
+    assert_eq!(data(&world, reservation, "payment.refunded").await["status"], "refunded");
+
+    let (_, declined, events) = tried(&world, &concert, 1, "tok_declined").await;
+    assert_eq!(events, set(&["reservation.held", "payment.failed"]));
+    assert_eq!(data(&world, declined, "payment.failed").await["status"], "failed");
+    let (_, _, events) = tried(&world, &concert, 2, "tok_capture_fails").await;
+    let expected = ["reservation.held", "reservation.completed", "reservation.canceled", "payment.failed"];
+    assert_eq!(events, set(&expected));
+
+    // What is set aside and not taken yet is not told as made.
+    world.execute(NOTED_BY_NOBODY).await;
+    let (_, reservation, events) = tried(&world, &concert, 0, "tok_ok").await;
+    assert_eq!(events, set(&["reservation.held", "reservation.completed"]));
+    world.execute("DROP TRIGGER crash ON provider_payments").await;
+    world.settled().await;
+    assert_eq!(told(&world, reservation).await, "reservation.held reservation.completed payment.succeeded");
     world.assert_books().await;
 }
