@@ -88,3 +88,33 @@ async fn a_payment_is_told_as_made_once_the_money_is_taken_and_otherwise_as_fail
     assert_eq!(told(&world, reservation).await, "reservation.held reservation.completed payment.succeeded");
     world.assert_books().await;
 }
+
+#[tokio::test]
+async fn orders_by_card_name_their_payment_whatever_became_of_it() {
+    let world = card_world().await;
+    let (admin, concert) = (world.administrator().await, world.concert(2, "10").await);
+    let (person, refunded) = world.holder(&concert, 0).await;
+    // The second attempt is the one that counts.
+    world.pay(&person, refunded, "tok_declined").await.assert_problem(402, "payment_declined");
+    let paid = world.pay(&person, refunded, "tok_ok").await.uuid("paymentId");
+    assert_eq!(world.delete(&format!("/reservation/{refunded}")).by(&person).send().await.status, 200);
+    let (other, reservation) = world.holder(&concert, 1).await;
+    world.pay(&other, reservation, "tok_declined").await.assert_problem(402, "payment_declined");
+    world.pay(&other, reservation, "tok_capture_fails").await.assert_problem(402, "payment_declined");
+    let failed = world.sql("SELECT max(id::text) FROM payments WHERE payment_status = 'failed'").await;
+
+    let orders = world.get(&format!("/admin/concerts/{}/orders.csv", concert.id)).by(&admin).send().await;
+    let rows: Vec<Vec<&str>> = orders.text.lines().skip(1).map(|row| row.split(',').collect()).collect();
+    let short: Vec<_> = rows.iter().map(|row| (row[1], row[4], row[5])).collect();
+    let paid = paid.to_string();
+    let expected = [
+        ("payment", paid.as_str(), "card"),
+        ("refund", &paid, "card"),
+        ("payment", &failed, "card"),
+        ("refund", &failed, "card"),
+    ];
+    assert_eq!(short, expected, "{}", orders.text);
+    let report = world.get(&format!("/admin/concerts/{}/sales", concert.id)).by(&admin).send().await;
+    let totals = &report.json["totals"];
+    assert_eq!((&totals["gross"], &totals["refunds"], &totals["net"]), (&json!(20.0), &json!(20.0), &json!(0.0)));
+}
