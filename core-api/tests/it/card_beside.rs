@@ -118,3 +118,22 @@ async fn orders_by_card_name_their_payment_whatever_became_of_it() {
     let totals = &report.json["totals"];
     assert_eq!((&totals["gross"], &totals["refunds"], &totals["net"]), (&json!(20.0), &json!(20.0), &json!(0.0)));
 }
+
+#[tokio::test]
+async fn an_offer_that_is_being_paid_for_past_its_deadline_is_still_one() {
+    let world = card_world().await;
+    let concert = world.concert(1, "10").await;
+    let (holder, held) = world.holder(&concert, 0).await;
+    let waiting = world.user("0").await;
+    let waitlist = format!("/concerts/{}/waitlist", concert.id);
+    assert_eq!(world.post(&waitlist, &json!({})).by(&waiting).send().await.status, 200);
+    assert_eq!(world.delete(&format!("/reservation/{held}")).by(&holder).send().await.status, 200);
+    world
+        .execute(
+            "UPDATE reservations SET payment_deadline = now_utc(), paying_until = now_utc() + interval '1 minute'
+             WHERE status = 'pending'",
+        )
+        .await;
+    assert_eq!(world.get(&waitlist).by(&waiting).send().await.json["status"], "offered");
+    assert_eq!(world.post(&waitlist, &json!({})).by(&waiting).send().await.json["status"], "offered", "no second wait");
+}
