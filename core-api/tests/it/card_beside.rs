@@ -120,6 +120,33 @@ async fn orders_by_card_name_their_payment_whatever_became_of_it() {
 }
 
 #[tokio::test]
+async fn who_waits_for_their_own_turn_takes_no_place_at_the_provider() {
+    let world = card_world().await;
+    let concert = world.concert(30, "10").await;
+    let (busy, theirs) = world.holder(&concert, 0).await;
+    let mut others = Vec::new();
+    for seat in 1..30 {
+        others.push(world.holder(&concert, seat).await);
+    }
+    let mut transaction = world.pool.begin().await.unwrap();
+    let lock = sqlx::query("SELECT FROM reservations WHERE id = $1 FOR UPDATE").bind(theirs);
+    lock.execute(&mut *transaction).await.unwrap();
+    // More than there are places.
+    let flood = futures_util::future::join_all((0..300).map(|_| world.pay(&busy, theirs, "tok_ok")));
+    let everybody_else = async {
+        world.locks_waited_for(3).await;
+        for (person, reservation) in &others {
+            let paid = world.pay(person, *reservation, "tok_ok").await;
+            assert_eq!(paid.status, 200, "{}", paid.text);
+        }
+        transaction.rollback().await.unwrap();
+    };
+    tokio::join!(flood, everybody_else);
+    world.settled().await;
+    world.assert_books().await;
+}
+
+#[tokio::test]
 async fn an_offer_that_is_being_paid_for_past_its_deadline_is_still_one() {
     let world = card_world().await;
     let concert = world.concert(1, "10").await;
