@@ -147,6 +147,23 @@ async fn who_waits_for_their_own_turn_takes_no_place_at_the_provider() {
 }
 
 #[tokio::test]
+async fn who_tries_out_cards_is_stopped() {
+    let world = card_world().await;
+    let concert = world.concert(1, "10").await;
+    let (person, reservation) = world.holder(&concert, 0).await;
+    for _ in 0..20 {
+        world.pay(&person, reservation, "tok_declined").await.assert_problem(402, "payment_declined");
+    }
+    let stopped = world.pay(&person, reservation, "tok_ok").await;
+    assert_eq!(stopped.header("retry-after"), Some("3600"));
+    stopped.assert_problem(429, "too_many_requests");
+    assert_eq!(world.sql("SELECT count(*) FROM provider_payments").await, "20", "the provider is not asked");
+    world.execute("UPDATE provider_payments SET created_at = created_at - interval '1 hour'").await;
+    assert_eq!(world.pay(&person, reservation, "tok_ok").await.status, 200);
+    world.assert_books().await;
+}
+
+#[tokio::test]
 async fn an_offer_that_is_being_paid_for_past_its_deadline_is_still_one() {
     let world = card_world().await;
     let concert = world.concert(1, "10").await;
