@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::card::{CardWorld, card_world, card_world_with};
 use crate::outbox::{data, told};
-use crate::support::{Concert, ENTRY_TICKET_KEY, Person};
+use crate::support::{Concert, ENTRY_TICKET_KEY, Person, eventually};
 use crate::webhook_receiver::{LOCAL, Receiver, subscribe};
 
 /// The provider takes the money, and nobody notes it, as if whoever did so had died.
@@ -180,4 +180,19 @@ async fn an_offer_that_is_being_paid_for_past_its_deadline_is_still_one() {
         .await;
     assert_eq!(world.get(&waitlist).by(&waiting).send().await.json["status"], "offered");
     assert_eq!(world.post(&waitlist, &json!({})).by(&waiting).send().await.json["status"], "offered", "no second wait");
+}
+
+#[tokio::test]
+async fn a_lock_that_a_crash_left_behind_in_a_payment_is_found() {
+    let world = card_world().await;
+    let concert = world.concert(1, "10").await;
+    world.holder(&concert, 0).await;
+    world
+        .execute(
+            "UPDATE reservations SET status = 'canceled', payment_deadline = now_utc() - interval '5 minutes',
+                                     paying_until = now_utc() + interval '1 minute';
+             UPDATE seats SET status = 'available'",
+        )
+        .await;
+    eventually("the lock is found", async || world.lock(&concert, 0).await.is_none().then_some(())).await;
 }
