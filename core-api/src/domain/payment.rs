@@ -30,6 +30,8 @@ pub enum PayRefusal {
     AlreadyPaid,
     /// One is being paid for at this moment, through a provider.
     InProgress,
+    /// The user's cards were declined too often of late: somebody may be trying out cards that are not theirs.
+    TooOften,
     /// One was given back, or its time to pay has passed.
     Expired,
     /// The balance does not cover them.

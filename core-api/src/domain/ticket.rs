@@ -50,7 +50,7 @@ pub struct TicketSeat {
 pub enum NoTicket {
     /// The user has no such reservation.
     Unknown,
-    /// It is held, not paid for.
+    /// It is held, not paid for; or its money is set aside at a provider and not taken yet.
     NotPaid,
     /// It was never paid for and has ended.
     Expired,

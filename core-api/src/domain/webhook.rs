@@ -17,6 +17,7 @@ pub const EVENT_TYPES: &[&str] = &[
     "reservation.released",
     "reservation.canceled",
     "payment.succeeded",
+    "payment.failed",
     "payment.refunded",
     "seat.reserved",
     "seat.sold",

@@ -1,5 +1,7 @@
 //! Which failure of the domain is which code for clients: one exhaustive match per error, and nowhere else.
 
+use std::time::Duration;
+
 use common::clock::rfc3339;
 use common::problem::{ErrorCode, Problem};
 
@@ -50,9 +52,13 @@ impl From<ReserveRefusal> for Problem {
     }
 }
 
+/// When who was declined too often may try again at the latest.
+const DECLINED_RETRY_AFTER: Duration = Duration::from_hours(1);
+
 impl From<PayRefusal> for Problem {
     fn from(refusal: PayRefusal) -> Self {
         Self::new(match refusal {
+            PayRefusal::TooOften => return Self::new(ErrorCode::TooManyRequests).retry_after(DECLINED_RETRY_AFTER),
             PayRefusal::UnknownReservation => ErrorCode::NotFound,
             PayRefusal::AlreadyPaid => ErrorCode::AlreadyPaid,
             PayRefusal::InProgress => ErrorCode::PaymentInProgress,

@@ -129,6 +129,8 @@ impl ProviderPayments {
     /// reconciler.
     pub async fn pay(&self, order: CardOrder) -> Result<CardOutcome, Problem> {
         let provider = self.provider.as_deref().ok_or(ErrorCode::PaymentMethodUnavailable)?;
+        // First the turn: whoever waits for theirs takes no place from others.
+        let turn = self.turns.take(order.user).await?;
         let _place = self.places.try_acquire().map_err(|_| ErrorCode::Overloaded)?;
         if let Some(claim) = &order.claim
             && let Some(attempt) = self.db.attempt_of_key(claim, &order.reservations).await?
@@ -137,11 +139,9 @@ impl ProviderPayments {
             let parts = self.db.attempt_parts(attempt.id).await?;
             return Ok(CardOutcome::Asked { verdict: verdict(attempt.state, false), amount: attempt.amount, parts });
         }
-        let begun = {
-            // Not while the provider is asked: others share the queue.
-            let _turn = self.turns.take(order.user).await?;
-            self.begin(provider, &order).await?
-        };
+        let begun = self.begin(provider, &order).await?;
+        // Not while the provider is asked: others share the queue.
+        drop(turn);
         let Begun::Attempt { attempt, parts, keep } = begun else { return Ok(CardOutcome::Free) };
         self.keep(&attempt, &keep).await;
         let amount = attempt.amount;

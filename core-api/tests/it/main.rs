@@ -9,6 +9,7 @@ mod audit;
 mod bad_input;
 mod best_available;
 mod card;
+mod card_beside;
 mod card_payments;
 mod catalogue;
 mod check_ins;

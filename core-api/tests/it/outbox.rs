@@ -7,13 +7,13 @@ use crate::support::{World, eventually};
 use crate::webhook_receiver::{Receiver, local_world, subscribe};
 
 /// The types of the events of a key, in their order.
-async fn told(world: &World, key: Uuid) -> String {
+pub(crate) async fn told(world: &World, key: Uuid) -> String {
     let types = format!("SELECT string_agg(type, ' ' ORDER BY sequence) FROM outbox WHERE order_key = '{key}'");
     world.sql(&types).await
 }
 
 /// The data of a key's event of a type.
-async fn data(world: &World, key: Uuid, kind: &str) -> Value {
+pub(crate) async fn data(world: &World, key: Uuid, kind: &str) -> Value {
     let data = format!("SELECT data FROM outbox WHERE order_key = '{key}' AND type = '{kind}'");
     serde_json::from_str(&world.sql(&data).await).unwrap()
 }

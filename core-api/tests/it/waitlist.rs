@@ -244,6 +244,23 @@ async fn only_what_is_sold_is_waited_for_and_only_by_who_is_signed_in() {
 }
 
 #[tokio::test]
+async fn nobody_is_offered_a_seat_of_a_sale_that_was_put_off() {
+    let world = world().await;
+    let concert = world.concert(2, "10").await;
+    let (holder, waiting) = (world.user("0").await, world.user("0").await);
+    let held = [world.hold(&holder, &concert, 0).await, world.hold(&holder, &concert, 1).await];
+    join(&world, &waiting, &concert, &json!({})).await;
+    for (held, column) in held.into_iter().zip(["sale_opens_at", "announced_at"]) {
+        world.execute(&format!("UPDATE concerts SET {column} = now_utc() + interval '1 hour'")).await;
+        assert_eq!(cancel(&world, &holder, held).await.status, 200);
+        assert_eq!(standing(&world, &waiting, &concert).await.json["status"], "waiting", "{column}");
+        world.execute(&format!("UPDATE concerts SET {column} = NULL")).await;
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM seats WHERE status = 'available'").await, "2");
+    assert_eq!((world.lock(&concert, 0).await, world.lock(&concert, 1).await), (None, None));
+}
+
+#[tokio::test]
 async fn giving_back_again_offers_nobody_what_is_on_sale() {
     let world = world().await;
     let concert = world.concert(1, "10").await;

@@ -22,7 +22,7 @@ async fn a_webhook_is_made_listed_and_removed_and_all_of_it_is_kept() {
     let secret = made.json["secret"].as_str().unwrap();
     assert!(secret.starts_with("whsec_") && secret.len() == 6 + 44, "{secret}");
     assert_eq!((&made.json["status"], &made.json["createdBy"]), (&json!("active"), &json!(admin.id)));
-    assert_eq!(made.json["events"].as_array().unwrap().len(), 10);
+    assert_eq!(made.json["events"].as_array().unwrap().len(), 11);
     let id = made.uuid("webhookId");
     let (other, _) = subscribe(&world, &admin, URL, Some(&["seat.sold", "seat.available"])).await;
 

@@ -99,9 +99,11 @@ async fn lock_ticket(
     ticket: &EntryTicket,
 ) -> Result<TicketSeat, EffectError<CheckInRefusal>> {
     let row = sqlx::query!(
-        "SELECT r.status, r.concert_id, s.section, s.seat_number
-         FROM reservations r JOIN seats s ON s.id = r.seat_id
-         WHERE r.id = $1 FOR UPDATE OF r",
+        r#"SELECT r.status, r.concert_id, s.section, s.seat_number,
+                  EXISTS (SELECT FROM payments p JOIN provider_payments a ON a.id = p.provider_payment_id
+                          WHERE p.reservation_id = r.id AND a.state = 'authorised') AS "is_unsettled!"
+           FROM reservations r JOIN seats s ON s.id = r.seat_id
+           WHERE r.id = $1 FOR UPDATE OF r"#,
         ticket.reservation.as_uuid()
     )
     .fetch_optional(connection)
@@ -109,6 +111,8 @@ async fn lock_ticket(
     .filter(|row| ConcertId::from(row.concert_id) == ticket.concert)
     .ok_or(EffectError::Refused(CheckInRefusal::Unknown))?;
     match status(&row.status)? {
+        // The money may still not be had, so no ticket was given out.
+        ReservationStatus::Completed if row.is_unsettled => Err(EffectError::Refused(CheckInRefusal::Unknown)),
         ReservationStatus::Completed => Ok(seat(row.section, row.seat_number)?),
         ReservationStatus::Canceled => Err(EffectError::Refused(CheckInRefusal::Revoked)),
         // Signed by us all the same: another installation has the same keys.

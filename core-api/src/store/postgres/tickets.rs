@@ -21,7 +21,9 @@ impl Db {
                           (SELECT k.checked_in_at FROM check_ins k
                            WHERE k.reservation_id = r.id AND k.undone_at IS NULL) AS checked_in_at,
                           EXISTS (SELECT FROM payments p
-                                  WHERE p.reservation_id = r.id AND p.refunded_at IS NOT NULL) AS "is_refunded!"
+                                  WHERE p.reservation_id = r.id AND p.refunded_at IS NOT NULL) AS "is_refunded!",
+                          EXISTS (SELECT FROM payments p JOIN provider_payments a ON a.id = p.provider_payment_id
+                                  WHERE p.reservation_id = r.id AND a.state = 'authorised') AS "is_unsettled!"
                    FROM reservations r JOIN concerts c ON c.id = r.concert_id JOIN seats s ON s.id = r.seat_id
                    WHERE r.id = $1 AND r.user_id = $2"#,
                 id.as_uuid(),
@@ -31,6 +33,10 @@ impl Db {
             .await?
             .ok_or(EffectError::Refused(NoTicket::Unknown))?;
             let issued_at = match (status(&row.status)?, row.completed_at) {
+                // Should the money not be had, the seat is taken back: nobody may have gone in by then.
+                (ReservationStatus::Completed, _) if row.is_unsettled => {
+                    return Err(EffectError::Refused(NoTicket::NotPaid));
+                }
                 (ReservationStatus::Completed, Some(completed_at)) => utc(completed_at),
                 (ReservationStatus::Completed, None) => return Err(unreadable("completed reservation", &id).into()),
                 (ReservationStatus::Pending, _) => return Err(EffectError::Refused(NoTicket::NotPaid)),
@@ -69,8 +75,10 @@ impl Db {
                    FROM reservations r
                    JOIN seats s ON s.id = r.seat_id
                    JOIN payments p ON p.reservation_id = r.id AND p.payment_status = 'success'
+                   LEFT JOIN provider_payments a ON a.id = p.provider_payment_id
                    LEFT JOIN check_ins k ON k.reservation_id = r.id AND k.undone_at IS NULL
                    WHERE r.concert_id = $1 AND r.id > $2 AND (r.status = 'completed' OR p.refunded_at IS NOT NULL)
+                     AND a.state IS DISTINCT FROM 'authorised'
                    ORDER BY r.id LIMIT $3"#,
                 concert.as_uuid(),
                 behind.map_or(Uuid::nil(), ReservationId::as_uuid),

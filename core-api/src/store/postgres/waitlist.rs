@@ -35,7 +35,7 @@ impl Db {
                    AND NOT EXISTS (
                        SELECT FROM waitlist w JOIN reservations r ON r.id = w.reservation_id
                        WHERE w.user_id = $1 AND w.concert_id = $2 AND w.left_at IS NULL AND r.status = 'pending'
-                         AND r.payment_deadline > (SELECT now_utc()))
+                         AND greatest(r.payment_deadline, r.paying_until) > (SELECT now_utc()))
                  ON CONFLICT (user_id, concert_id) WHERE left_at IS NULL AND reservation_id IS NULL DO NOTHING",
                 user.as_uuid(),
                 concert.as_uuid(),
@@ -65,7 +65,8 @@ impl Db {
                    FROM waitlist w LEFT JOIN reservations r ON r.id = w.reservation_id
                    WHERE w.user_id = $1 AND w.concert_id = $2 AND w.left_at IS NULL
                      AND (w.reservation_id IS NULL
-                          OR (r.status = 'pending' AND r.payment_deadline > (SELECT now_utc())))
+                          OR (r.status = 'pending'
+                              AND greatest(r.payment_deadline, r.paying_until) > (SELECT now_utc())))
                    ORDER BY w.id DESC LIMIT 1"#,
                 user.as_uuid(),
                 concert.as_uuid()
@@ -144,6 +145,8 @@ impl Db {
                  JOIN concerts c ON c.id = w.concert_id
                  JOIN seats s ON s.id = $2 AND s.status = 'available' AND (w.section IS NULL OR w.section = s.section)
                  WHERE w.concert_id = $1 AND w.id > $3 AND w.left_at IS NULL AND w.reservation_id IS NULL
+                   AND (c.announced_at IS NULL OR c.announced_at <= (SELECT now_utc()))
+                   AND (c.sale_opens_at IS NULL OR c.sale_opens_at <= (SELECT now_utc()))
                    AND (c.sale_closed_at IS NULL OR c.sale_closed_at > (SELECT now_utc()))
                    AND c.concert_date >= (SELECT now_utc())::date
                  ORDER BY w.id LIMIT 1",

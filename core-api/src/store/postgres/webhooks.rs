@@ -83,7 +83,8 @@ impl Db {
             r#"SELECT DISTINCT virtualtransaction AS "virtualtransaction!" FROM pg_locks
                WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND relation IN ('reservations'::regclass, 'payments'::regclass, 'seats'::regclass)"#
+                 AND relation IN ('reservations'::regclass, 'payments'::regclass, 'seats'::regclass,
+                                  'provider_payments'::regclass)"#
         )
         .fetch_all(&self.pool)
         .await?;

@@ -43,7 +43,10 @@ impl Db {
                    FROM reservations r
                    JOIN ledger_entries l ON l.reservation_id = r.id AND l.account = 'sales'
                    JOIN seats s ON s.id = r.seat_id
-                   LEFT JOIN payments p ON p.reservation_id = r.id AND p.payment_status = 'success'
+                   -- Money that was set aside and could not be taken is in the ledger twice, and its payment has failed:
+                   -- nobody paid after that.
+                   LEFT JOIN LATERAL (SELECT id, payment_method FROM payments WHERE reservation_id = r.id
+                                      ORDER BY payment_status = 'success' DESC, id DESC LIMIT 1) p ON TRUE
                    WHERE r.concert_id = $1 AND r.id >= $2 AND (r.id, l.id) > ($2, $3)
                    ORDER BY r.id, l.id LIMIT $4"#,
                 concert.as_uuid(),

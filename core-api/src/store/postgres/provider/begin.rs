@@ -19,6 +19,10 @@ use crate::domain::payment::{LockedReservation, PayRefusal, payable};
 use crate::domain::provider_payment::{Attempt, AttemptPart, METHOD, PaymentState};
 use crate::domain::reservation::SeatLock;
 
+/// How many of a user's attempts may come to nothing within an hour. Whoever needs more is trying out cards; the
+/// provider, and those whose cards they are, would have the damage.
+const MAX_FAILED: i64 = 20;
+
 /// What is to be paid through a provider.
 #[derive(Debug)]
 pub struct NewAttempt<'a> {
@@ -70,6 +74,7 @@ impl Db {
             if amount.is_zero() {
                 return Ok(Begun::Free);
             }
+            check_failed(&mut transaction, new.user).await?;
             let begun = write(&mut transaction, new, &locked, amount, now).await?;
             transaction.commit().await?;
             Ok(begun)
@@ -109,6 +114,17 @@ async fn own(connection: &mut PgConnection, claim: &Claim) -> Result<(), EffectE
         claim.attempt
     );
     owned.fetch_optional(connection).await?.map(|_| ()).ok_or(EffectError::Superseded)
+}
+
+async fn check_failed(connection: &mut PgConnection, user: UserId) -> Result<(), EffectError<PayRefusal>> {
+    let failed = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "failed!" FROM provider_payments
+           WHERE user_id = $1 AND state IN ('declined', 'void_due', 'voided')
+             AND created_at > (SELECT now_utc()) - interval '1 hour'"#,
+        user.as_uuid()
+    );
+    let is_within = failed.fetch_one(connection).await? < MAX_FAILED;
+    is_within.then_some(()).ok_or(EffectError::Refused(PayRefusal::TooOften))
 }
 
 async fn write(
