@@ -96,13 +96,24 @@ async fn a_request_that_a_replica_broke_off_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn large_bodies_stream_through_up_to_the_limit() {
-    let site = Site::start(DEFAULTS).await;
-    let body = "x".repeat(900_000);
-    let answer = Answer::of(site.http.post(format!("{}/upload", site.url)).body(body.clone())).await;
-    assert_eq!((answer.status.as_u16(), answer.body.as_str().map(str::len)), (200, Some(900_000)));
-    let oversize = Answer::of(site.http.post(format!("{}/upload", site.url)).body("x".repeat(1_100_000))).await;
-    oversize.is_problem(413, "payload_too_large");
+async fn bodies_go_through_up_to_what_is_taken_behind() {
+    let core_api = Site::start(DEFAULTS).await;
+    let (core, address) = start_core().await;
+    let mut config = Site::config(DEFAULTS, support::redis_settings(), &[address]);
+    config.site = Some(gateway::config::ProtectedSite {
+        urls: vec![format!("http://{address}").parse().unwrap()],
+        routes: std::sync::Arc::new(format!("* /checkout/** {}", common::ids::ConcertId::generate()).parse().unwrap()),
+        anonymous: false,
+    });
+    let any_site = Site::start_with(config, core).await;
+    for (site, length, too_long) in [(&core_api, 64 * 1024, 64 * 1024 + 1), (&any_site, 900_000, 1_100_000)] {
+        let upload = |length: usize| site.http.post(format!("{}/upload", site.url)).body("x".repeat(length));
+        let answer = Answer::of(upload(length)).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str().map(str::len)), (200, Some(length)));
+        let before = site.core.requests.lock().unwrap().len();
+        Answer::of(upload(too_long)).await.is_problem(413, "payload_too_large");
+        assert_eq!(site.core.requests.lock().unwrap().len(), before, "nobody behind has to read it");
+    }
 }
 
 #[tokio::test]

@@ -133,6 +133,11 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
         ("completed_is_paid", "UPDATE payments SET user_id = '00000000-0000-0000-0000-000000000002'"),
         ("completed_is_paid", "UPDATE payments SET payment_status = 'failed'"),
         ("completed_is_paid", "UPDATE payments SET refunded_at = now_utc()"),
+        (
+            "check_in_is_completed",
+            "INSERT INTO check_ins (reservation_id, checked_in_by) SELECT id, user_id FROM reservations
+             WHERE status = 'pending'",
+        ),
         ("transfer_is_balanced", "UPDATE ledger_entries SET amount = -29 WHERE kind = 'refund' AND account = 'sales'"),
         ("balance_is_ledger", "UPDATE users SET balance = 71 WHERE username = 'one'"),
         ("balance_is_ledger", "UPDATE users SET balance = 1 WHERE username = 'two'"),
@@ -177,6 +182,7 @@ async fn each_check_finds_what_it_is_for() -> Result<()> {
             "users",
             "seats",
             "reservations",
+            "check_ins",
             "provider_payments",
             "payments",
             "provider_refunds",

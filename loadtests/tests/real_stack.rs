@@ -81,7 +81,8 @@ fn two_hundred_wait_for_their_turn_or_give_up() -> Result<()> {
     ensure!(findings(&report)?.len() == 6, "{report}");
     let outcome = |name: &str| report["outcomes"][name].as_u64().unwrap_or_default();
     let gone = outcome("closed the tab in line") + outcome("left the line");
-    ensure!((20..=60).contains(&gone), "a fifth of those in line: {stdout}");
+    // A fifth of those in line have it in mind; whose turn comes before their moment does not go.
+    ensure!((5..=60).contains(&gone), "{stdout}");
     ensure!(outcome("was inside and left") + gone == 200, "{stdout}");
     let waits = &report["waits"];
     let judged = waits["toldAtJoining"]["count"].as_u64().unwrap_or_default();

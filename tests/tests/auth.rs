@@ -214,7 +214,7 @@ fn about(operation: &Operation<'_>) -> Result<About> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_does_what_they_may_not() -> Result<()> {
     let spec = Spec::load()?;
-    let onsale = Onsale::start(&OnsaleOptions::default())?;
+    let onsale = Onsale::start(&OnsaleOptions { sandbox_provider: true, ..OnsaleOptions::default() })?;
     let site = onsale.url();
     let (owner, ids) = owner(&site).await?;
     let mut stranger = Visitor::new(&site)?;

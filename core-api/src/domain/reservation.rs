@@ -197,6 +197,8 @@ pub struct Canceled {
     pub lock: Option<SeatLock>,
     /// What went back to the user; `None` where it was not paid for.
     pub refunded: Option<Refunded>,
+    /// Whether it had ended before, so that nothing was changed.
+    pub had_ended: bool,
 }
 
 /// Money that goes back.

@@ -45,7 +45,9 @@ impl Returns {
         let kept = self.keep_from_others(user, id).await;
         match self.db.cancel(user, id, until).await {
             Ok(canceled) => {
-                if let Some(lock) = kept.or(canceled.lock) {
+                if let Some(lock) = kept.or(canceled.lock)
+                    && (!canceled.had_ended || self.is_left_behind(lock).await)
+                {
                     self.take_back(&[(lock, None)]).await;
                 }
                 Ok(canceled)
@@ -55,6 +57,12 @@ impl Returns {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a crash has left a lock of what had ended before. Else the seat is none of its business any more: it may be
+    /// anybody's, or free and on sale.
+    async fn is_left_behind(&self, lock: SeatLock) -> bool {
+        self.holds.still_locked(&[lock]).await.is_ok_and(|left| !left.is_empty())
     }
 
     /// Takes back what a sweep has ended.

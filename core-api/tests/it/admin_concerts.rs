@@ -149,7 +149,10 @@ async fn only_administrators_and_only_as_long_as_they_are() {
         }
         asked += 1;
     }
-    assert_eq!(asked, core_api::http::endpoints().iter().filter(|e| e.path.starts_with("/admin/")).count());
+    // The door is the staff's as well, and webhooks have tests of their own.
+    let is_ours =
+        |path: &str| (path.starts_with("/admin/concerts") || path == "/admin/audit") && !path.ends_with("/tickets");
+    assert_eq!(asked, core_api::http::endpoints().iter().filter(|endpoint| is_ours(endpoint.path)).count());
 
     // Their session says it still, and they are it no more: nothing they do is done.
     world.execute("UPDATE users SET role = 'user'").await;

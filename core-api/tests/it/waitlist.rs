@@ -242,3 +242,18 @@ async fn only_what_is_sold_is_waited_for_and_only_by_who_is_signed_in() {
     .await;
     join(&world, &person, &concert, &json!({})).await.assert_problem(409, "waitlist_full");
 }
+
+#[tokio::test]
+async fn giving_back_again_offers_nobody_what_is_on_sale() {
+    let world = world().await;
+    let concert = world.concert(1, "10").await;
+    let (holder, waiting) = (world.user("0").await, world.user("0").await);
+    let held = world.hold(&holder, &concert, 0).await;
+    assert_eq!(cancel(&world, &holder, held).await.status, 200);
+    assert_eq!(join(&world, &waiting, &concert, &json!({})).await.json["place"], 1);
+    // The seat is anybody's by now, and none of this reservation's business.
+    assert_eq!(cancel(&world, &holder, held).await.status, 200);
+    assert_eq!(standing(&world, &waiting, &concert).await.json["status"], "waiting");
+    assert_eq!(world.sql("SELECT status FROM seats").await, "available");
+    assert_eq!(world.lock(&concert, 0).await, None);
+}

@@ -24,8 +24,11 @@ use super::state::AppState;
 use crate::metrics::{PROXIED, PROXY_DURATION};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The most that a body may have on its way through.
-const MAX_BODY: usize = 1024 * 1024;
+/// The most that a body may have on its way through to somebody's own site.
+const MAX_BODY_OF_SITE: usize = 1024 * 1024;
+/// And to core-api, which takes no more: it would refuse in the middle of the body and hang up, and whoever is still
+/// sending then may never see why.
+const MAX_BODY: usize = 64 * 1024;
 /// Up to this size a body is taken in before it is sent, so that it can be sent to another replica.
 const HELD_BODY: u64 = 64 * 1024;
 /// How long a client may take to send such a body, and how long either side may fall silent in the middle of one.
@@ -112,11 +115,12 @@ fn held_by(body: Body, slot: Option<OwnedSemaphorePermit>) -> Body {
 
 /// core-api's answer, as it comes.
 async fn pass_on(state: &AppState, request: Request) -> Result<Response, Problem> {
-    if held_length(&request)?.is_some() {
+    let max = if state.config.site.is_some() { MAX_BODY_OF_SITE } else { MAX_BODY };
+    if held_length(&request, max)?.is_some() {
         Ok(state.core.send(hold(request).await?).await?)
     } else {
         let fault = BodyFault::default();
-        let streamed = state.core.stream(request.map(|body| bounded(body, &fault))).await;
+        let streamed = state.core.stream(request.map(|body| bounded(body, max, &fault))).await;
         streamed.map_err(|away| fault.problem().unwrap_or_else(|| away.into()))
     }
 }
@@ -158,10 +162,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// The length of a body that is small enough to be held; `None` where it has to be streamed.
-fn held_length(request: &Request) -> Result<Option<u64>, Problem> {
+fn held_length(request: &Request, max: usize) -> Result<Option<u64>, Problem> {
     let exact = http_body::Body::size_hint(request.body()).exact();
     match exact {
-        Some(length) if length > MAX_BODY as u64 => Err(ErrorCode::PayloadTooLarge.into()),
+        Some(length) if length > max as u64 => Err(ErrorCode::PayloadTooLarge.into()),
         exact => Ok(exact.filter(|length| *length <= HELD_BODY)),
     }
 }
@@ -195,9 +199,9 @@ impl BodyFault {
     }
 }
 
-fn bounded(body: Body, fault: &BodyFault) -> Body {
+fn bounded(body: Body, max: usize, fault: &BodyFault) -> Body {
     let fault = fault.clone();
-    let limited = Limited::new(TimeoutBody::new(SILENCE_TIMEOUT, body), MAX_BODY);
+    let limited = Limited::new(TimeoutBody::new(SILENCE_TIMEOUT, body), max);
     Body::new(limited.map_err(move |error| {
         fault.note(&*error);
         axum::Error::new(error)

@@ -75,7 +75,8 @@ impl Db {
         let role = serde_json::to_value(role).map_err(|error| Fault::Internal(error.to_string()))?;
         within(async {
             let user = sqlx::query_scalar!(
-                "UPDATE users SET role = $3 WHERE id = $1 OR email = $2 RETURNING id",
+                "WITH changed AS (UPDATE users SET role = $3 WHERE (id = $1 OR email = $2) AND role <> $3)
+                 SELECT id FROM users WHERE id = $1 OR email = $2",
                 id,
                 email,
                 role.as_str()

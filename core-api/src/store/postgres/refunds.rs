@@ -31,7 +31,8 @@ impl Db {
             .ok_or(CancelError::Unknown)?;
             let lock = |fence| SeatLock { concert: row.concert_id.into(), seat: row.seat_id.into(), user, fence };
             let lock = row.hold_fence.map(lock);
-            let refunded = match status(&row.status)? {
+            let status = status(&row.status)?;
+            let refunded = match status {
                 // Its lock may have outlived it, where the process died before releasing it.
                 ReservationStatus::Canceled => refunded(&mut transaction, id).await?,
                 ReservationStatus::Completed => {
@@ -44,7 +45,7 @@ impl Db {
                 }
             };
             transaction.commit().await?;
-            Ok(Canceled { lock, refunded })
+            Ok(Canceled { lock, refunded, had_ended: status == ReservationStatus::Canceled })
         })
         .await
     }
