@@ -308,6 +308,11 @@ fn who_needs_credentials_can_be_refused() {
             ("queueToken", "missing_queue_token"),
             ("queueToken", "invalid_queue_token"),
         ] {
+            // Where an admission is needed, who has no queue token has none: that is what they are told, with 403.
+            if (operation.path, code) == ("/reservation", "missing_queue_token") {
+                assert!(!codes.contains(code), "{name} and {code}");
+                continue;
+            }
             assert_eq!(codes.contains(code), schemes.contains(scheme), "{name} and {code}");
         }
     }

@@ -9,11 +9,12 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::measure;
 use super::request_id::{REQUEST_ID_HEADER, RequestId};
+use super::unread::Unread;
 use crate::language::Language;
 use crate::problem::{ErrorCode, Problem};
 
@@ -24,7 +25,7 @@ pub const MAX_HEADERS: usize = 100;
 #[derive(Debug, Clone, Copy)]
 pub struct UpstreamAnswer;
 
-/// Middleware, outermost: request id, problem bodies, the request's log line.
+/// Middleware, outermost: request id, problem bodies, the end of what was refused unread, the request's log line.
 pub async fn finish(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::from_headers(request.headers());
@@ -38,6 +39,7 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
     request.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
     request.extensions_mut().insert(request_id.clone());
 
+    let (request, unread) = Unread::of(request);
     let mut response = if request.headers().len() > MAX_HEADERS {
         Problem::new(ErrorCode::HeadersTooLarge).into_response()
     } else {
@@ -47,6 +49,11 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
     if let Some(problem) = problem_of(&response) {
         write_body(&mut response, &problem, language, request_id.as_str());
         log_problem(&problem, &method, &route, request_id.as_str());
+    }
+    if let Some(unread) = unread
+        && !unread.read_over(response.status()).await
+    {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
     measure::note(&route, response.status(), started.elapsed());

@@ -12,6 +12,7 @@ mod page;
 mod request_id;
 mod serve;
 mod session;
+mod unread;
 
 pub use cookies::{PUBLIC_URL, QUEUE_TOKEN_HEADER, SetCookie, cookie, queue_token, refresh_token, session_token};
 pub use endpoint::{Endpoint, endpoint, router};
