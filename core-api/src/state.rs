@@ -117,7 +117,8 @@ impl AppState {
 
     /// Who looks for locks that a crash has left behind.
     pub(crate) fn left_behind(&self) -> LeftBehind {
-        LeftBehind::new(self.db.clone(), self.holds.clone(), self.returns.clone())
+        let grace = self.provider.as_ref().and_then(|provider| provider.grace.to_std().ok()).unwrap_or_default();
+        LeftBehind::new(self.db.clone(), self.holds.clone(), self.returns.clone(), grace)
     }
 }
 

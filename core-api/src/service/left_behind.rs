@@ -27,6 +27,8 @@ pub struct LeftBehind {
     db: Db,
     holds: Holds,
     returns: Returns,
+    /// By how much a payment may outlast a deadline.
+    payment_grace: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -42,13 +44,13 @@ struct Seen {
 
 impl LeftBehind {
     /// Over these.
-    pub fn new(db: Db, holds: Holds, returns: Returns) -> Self {
-        Self { db, holds, returns, seen: Mutex::default() }
+    pub fn new(db: Db, holds: Holds, returns: Returns, payment_grace: Duration) -> Self {
+        Self { db, holds, returns, payment_grace, seen: Mutex::default() }
     }
 
     /// One look. Every process takes its own: what two of them find, one takes back.
     pub async fn look(&self) -> Result<(), Fault> {
-        let ended = self.db.ended(self.holds.grace() + SLACK, MAX_ENDED).await?;
+        let ended = self.db.ended(self.holds.grace() + SLACK, self.payment_grace, MAX_ENDED).await?;
         let due = self.seen().due(&ended);
         let left = self.holds.still_locked(&due).await?;
         self.seen().settle();

@@ -184,7 +184,7 @@ async fn an_offer_that_is_being_paid_for_past_its_deadline_is_still_one() {
 
 #[tokio::test]
 async fn a_lock_that_a_crash_left_behind_in_a_payment_is_found() {
-    let world = card_world().await;
+    let world = card_world_with(vec![("PAYMENT_GRACE_SECONDS", "600")]).await;
     let concert = world.concert(1, "10").await;
     world.holder(&concert, 0).await;
     world
