@@ -22,7 +22,7 @@ export class Hall {
     }, { rootMargin: "600px" });
     for (const [section, ofSection] of grouped(seats)) {
       const lines = Math.ceil(ofSection.length / columns);
-      const title = el("h3", {});
+      const title = el("h2", {});
       const node = el("section", { className: "block" }, title);
       node.dataset.section = section;
       const block = { section, seats: ofSection, columns, lines, title, node, nodes: new Map() };

@@ -56,6 +56,8 @@ function showBasket(pending, balance) {
     known.reservations.push(reservation);
     orders.set(reservation.concertId, known);
   }
+  const missing = [...orders.values()].map(({ reservations }) => reservations.reduce((sum, { amount }) => sum + Math.round(amount * 100), -Math.round(balance * 100)));
+  if (Math.max(...missing) > 0) byId("sum").value = Math.max(...missing) / 100;
   const shown = [...orders.values()].map(({ concert, reservations }) => order(concert.name, reservations, balance, load));
   stops = shown.map(({ stop }) => stop);
   byId("basket").replaceChildren(...(shown.length ? shown.map(({ node }) => node) : [el("p", {}, t("my.nothing"))]));

@@ -56,9 +56,15 @@ export async function follow(concertId, tell, lost) {
     isLeading = false;
   };
   if (!navigator.locks) return lead();
+  const isOver = await navigator.locks.request(`wait:${concertId}`, { ifAvailable: true }, async (lock) => {
+    if (lock) await lead();
+    return lock !== null;
+  });
+  if (isOver) return;
   // A second tab shows where one stands at once, and takes over when the first is closed.
-  stand(concertId).then((answer) => { if (!isLeading) tell(answer); }, () => {});
-  return navigator.locks.request(`wait:${concertId}`, lead);
+  const takeOver = navigator.locks.request(`wait:${concertId}`, lead);
+  await stand(concertId).then((answer) => { if (!isLeading) tell(answer); }, (refusal) => { if (!isLeading) lost(refusal); });
+  return takeOver;
 }
 
 class Wait {

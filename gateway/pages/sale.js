@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { allowSound, ask, canAsk, yourTurn } from "./notify.js";
 import { follow, join, leave } from "./queue.js";
-import { busy, byId, count, countdown, el, moment, say, span, t, tell, toSignIn } from "./ui.js";
+import { busy, byId, count, countdown, el, moment, range, say, t, tell, toSignIn } from "./ui.js";
 
 const concertId = location.pathname.split("/")[2];
 const memory = `wait:${concertId}`;
@@ -83,11 +83,10 @@ function showWaiting({ queueInfo }) {
       el("p", { className: "row" }, asking, leaving));
     say(t("wait.said", { n: count(ahead) }));
   }
-  const [low, high] = [span(waitSecondsLow), span(waitSecondsHigh)];
   byId("bar").value = drawn === false ? 0 : part;
   byId("number").textContent = count(position);
   byId("ahead").textContent = count(ahead);
-  byId("expected").textContent = low === high ? high : t("wait.range", { low, high });
+  byId("expected").textContent = range(waitSecondsLow, waitSecondsHigh);
   byId("outlook").textContent = outlook && outlook !== "likely" ? t(`outlook.${outlook}`) : "";
   document.title = `${count(ahead)} · ${concert?.name ?? ""}`;
 }

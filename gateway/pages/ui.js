@@ -16,10 +16,10 @@ export function el(tag, properties = {}, ...children) {
 }
 
 const numbers = new Intl.NumberFormat(language);
-const amounts = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const cents = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const moments = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 export const count = (value) => numbers.format(value);
-export const money = (value) => amounts.format(value);
+export const money = (value) => (Number.isInteger(value) ? numbers : cents).format(value);
 export const moment = (value) => moments.format(new Date(value));
 
 /** A span of time in words, rounded up, as the API says it. */
@@ -28,6 +28,12 @@ export function span(seconds) {
   const [unit, size] = seconds < 7200 ? ["minute", 60] : seconds < 172800 ? ["hour", 3600] : ["day", 86400];
   const whole = Math.ceil(seconds / size);
   return t(`span.${unit}${whole === 1 ? "" : "s"}`, { n: count(whole) });
+}
+
+/** How long something may take, in plain words. */
+export function range(low, high) {
+  if (low === 0 && high > 0) return t("wait.up_to", { high: span(high) });
+  return span(low) === span(high) ? span(high) : t("wait.range", { low: span(low), high: span(high) });
 }
 
 /** Says something to screen readers. */

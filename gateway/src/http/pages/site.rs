@@ -145,16 +145,14 @@ impl Site {
 
     fn page_text(&self, page: &Page, language: Language) -> anyhow::Result<String> {
         let base = self.base(language);
-        let mut head = String::new();
-        if let Some(url) = page.without_scripts {
-            head += &format!("<noscript><meta http-equiv=\"refresh\" content=\"0;url={url}\"></noscript>\n");
-        }
-        for script in page.scripts.iter().skip(1) {
-            head += &format!("<link rel=\"modulepreload\" href=\"{base}/{script}\">\n");
-        }
-        if let Some(script) = page.scripts.first() {
-            head += &format!("<script type=\"module\" src=\"{base}/{script}\"></script>\n");
-        }
+        let head = page
+            .without_scripts
+            .map(|url| format!("<noscript><meta http-equiv=\"refresh\" content=\"0;url={url}\"></noscript>\n"));
+        let taken_in = page.scripts.iter().skip(1);
+        let taken_in = taken_in.map(|script| format!("<link rel=\"modulepreload\" href=\"{base}/{script}\">\n"));
+        let first = page.scripts.iter().take(1);
+        let first = first.map(|script| format!("<script type=\"module\" src=\"{base}/{script}\"></script>\n"));
+        let head: String = head.into_iter().chain(taken_in).chain(first).collect();
         let main = fill(page.main, |name| self.text(language, name).map(escape))?;
         let title = self.text(language, &format!("title.{}", page.name)).context("no title")?;
         self.framed(language, title, &head, &main)
@@ -226,7 +224,8 @@ mod tests {
             for name in between(text, " t(\"", '"').into_iter().chain(between(text, "(t(\"", '"')) {
                 assert!(known.contains(name), "{file} ({kind}): {name}");
             }
-            for family in between(text, "t(`", '$') {
+            let families = [" t(`", "(t(`", "{t(`"].map(|begin| between(text, begin, '$'));
+            for family in families.into_iter().flatten() {
                 assert!(known.iter().any(|name| name.starts_with(family)), "{file}: {family}");
             }
             for name in between(text, "[\"do.", '"') {

@@ -218,6 +218,9 @@ impl Words<'_> {
 
     /// How long it may take, in plain words.
     fn range(&self, low: u64, high: u64) -> String {
+        if low == 0 && high > 0 {
+            return self.say("wait.up_to").replace("{high}", &escape(&self.language.duration(high)));
+        }
         let (low, high) = (self.language.duration(low), self.language.duration(high));
         if low == high {
             return escape(&high).into_owned();
