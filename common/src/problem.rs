@@ -251,9 +251,14 @@ impl Problem {
         self.cause.as_deref()
     }
 
+    /// What people are told.
+    pub fn sentence(&self, language: Language) -> String {
+        self.sentence.clone().unwrap_or_else(|| self.code.sentence()).in_language(language).to_owned()
+    }
+
     /// The body, in `language`, for the request with this id.
     pub fn body(&self, language: Language, request_id: &str) -> ProblemBody {
-        let sentence = self.sentence.clone().unwrap_or_else(|| self.code.sentence()).in_language(language).to_owned();
+        let sentence = self.sentence(language);
         ProblemBody {
             kind: format!("urn:onsale:problem:{}", self.code.as_str()),
             title: self.code.title(),

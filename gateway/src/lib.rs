@@ -40,7 +40,7 @@ pub fn state(config: Config, clock: common::clock::SharedClock, lifecycle: &Life
         owner: uuid::Uuid::new_v4().to_string().into(),
     };
     let rooms = worker::Rooms::new(store, config.room.into(), tools, concerts, lifecycle.clone());
-    let state = AppState::new(config, Arc::clone(&clock), rooms, core, lifecycle.clone());
+    let state = AppState::new(config, Arc::clone(&clock), rooms, core, lifecycle.clone())?;
     let follower = worker::follow_ended_sessions(ended, state.ended_sessions(), clock, lifecycle.stopping());
     lifecycle.spawn("ended sessions", follower);
     lifecycle.spawn("rate limits", state.forget_the_idle(lifecycle.stopping()));

@@ -107,6 +107,12 @@ impl SetCookie {
         self.write(REFRESH_TOKEN_COOKIE, "", REFRESH_TOKEN_PATH, Some(0))
     }
 
+    /// Remembers a choice of this browser's owner for a year, such as their language. It is nobody's secret.
+    pub fn preference(self, name: &'static str, value: &str) -> HeaderValue {
+        const YEAR_SECONDS: i64 = 365 * 24 * 60 * 60;
+        self.write(name, value, "/", Some(YEAR_SECONDS))
+    }
+
     fn write(self, name: &'static str, value: &str, path: &'static str, max_age_seconds: Option<i64>) -> HeaderValue {
         let mut cookie = Cookie::new(name, value);
         cookie.set_http_only(true);

@@ -25,6 +25,10 @@ pub const MAX_HEADERS: usize = 100;
 #[derive(Debug, Clone, Copy)]
 pub struct UpstreamAnswer;
 
+/// Marks a failure that is told in another form than a problem body, such as a page: its body is passed on untouched.
+#[derive(Debug, Clone, Copy)]
+pub struct ToldOtherwise;
+
 /// Middleware, outermost: request id, problem bodies, the end of what was refused unread, the request's log line.
 pub async fn finish(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -47,7 +51,9 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
     };
 
     if let Some(problem) = problem_of(&response) {
-        write_body(&mut response, &problem, language, request_id.as_str());
+        if response.extensions().get::<ToldOtherwise>().is_none() {
+            write_body(&mut response, &problem, language, request_id.as_str());
+        }
         log_problem(&problem, &method, &route, request_id.as_str());
     }
     if let Some(unread) = unread

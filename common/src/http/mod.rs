@@ -19,7 +19,7 @@ pub use endpoint::{Endpoint, endpoint, router};
 pub use extract::{BODY_TIMEOUT, Json, JsonBytes, PathId, Query};
 pub use given::given;
 pub use in_flight::{InFlight, Slot, limit_in_flight};
-pub use layer::{MAX_HEADERS, UpstreamAnswer, finish};
+pub use layer::{MAX_HEADERS, ToldOtherwise, UpstreamAnswer, finish};
 pub use page::{CursorPage, CursorQuery, RowCursor, limit as page_limit};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
 pub use serve::{ServeLimits, serve};

@@ -30,18 +30,18 @@ pub(super) struct QueueAnswer {
 #[serde(rename_all = "camelCase")]
 pub(super) struct QueueInfo {
     concert_id: ConcertId,
-    position: u32,
-    ahead: u32,
+    pub(super) position: u32,
+    pub(super) ahead: u32,
     wait_time: String,
     wait_seconds: u64,
-    wait_seconds_low: u64,
-    wait_seconds_high: u64,
+    pub(super) wait_seconds_low: u64,
+    pub(super) wait_seconds_high: u64,
     poll_after_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     outlook: Option<Outlook>,
     /// False until the draw has dealt the position; missing otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    drawn: Option<bool>,
+    pub(super) drawn: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,7 +49,7 @@ pub(super) struct QueueInfo {
 pub(super) struct Admission {
     #[serde(serialize_with = "serialize_rfc3339")]
     expires_at: DateTime<Utc>,
-    expires_in_seconds: u64,
+    pub(super) expires_in_seconds: u64,
 }
 
 impl From<Lease> for Admission {

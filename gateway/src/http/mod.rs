@@ -9,6 +9,7 @@ mod frontier;
 mod guard;
 mod health;
 mod jwks;
+mod pages;
 mod presented;
 mod proxy;
 mod queue;
@@ -54,11 +55,12 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
 /// The whole gateway as a service.
 pub fn app(state: AppState) -> Router {
     let in_flight = state.in_flight();
-    let router = router(endpoints());
     let router = if state.config.site.is_some() {
-        router
+        router(endpoints())
     } else {
-        router
+        let mut ours = endpoints();
+        ours.extend(pages::endpoints());
+        router(ours)
             .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
             .route("/auth/login", post(sign_in::sign_in).fallback(proxy::proxy))
             .route("/auth/signup", post(sign_in::sign_in).fallback(proxy::proxy))

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use common::http::Json;
-use common::ids::ConcertId;
+use common::ids::{ConcertId, UserId};
 use common::language::Language;
 use common::problem::Problem;
 use serde::Deserialize;
@@ -30,22 +30,32 @@ pub(super) async fn join(
     language: Language,
     Json { value: JoinRequest { concert_id }, .. }: Json<JoinRequest>,
 ) -> Result<Response, Problem> {
-    let room = state.rooms.room(concert_id).await?;
-    let ticket = presented.ok().and_then(|presented| match presented.token {
-        QueueToken::Ticket(ticket) if ticket.user == user && ticket.concert == concert_id => Some(ticket),
+    Ok(joined(&state, user, presented.ok(), concert_id, language).await?.with_cookie(&state))
+}
+
+/// Joins, whichever way that was asked for.
+pub(super) async fn joined(
+    state: &AppState,
+    user: UserId,
+    presented: Option<Presented>,
+    concert: ConcertId,
+    language: Language,
+) -> Result<QueueAnswer, Problem> {
+    let room = state.rooms.room(concert).await?;
+    let ticket = presented.and_then(|presented| match presented.token {
+        QueueToken::Ticket(ticket) if ticket.user == user && ticket.concert == concert => Some(ticket),
         QueueToken::Ticket(_) | QueueToken::Pass(_) => None,
     });
     let standing = room.join(user, ticket.as_ref()).await?;
     let person = Person {
         user,
-        concert: concert_id,
+        concert,
         position: ticket.map_or(0, |ticket| ticket.position),
         epoch: 0,
         ahead_told: ticket.and_then(|ticket| ticket.ahead),
         token: None,
     };
-    let answer = tell(&state, &room, &person, standing, language).await?;
-    Ok(answer.with_cookie(&state))
+    tell(state, &room, &person, standing, language).await
 }
 
 /// `GET /queue/status`: where the bearer of a queue token stands now.
@@ -66,9 +76,13 @@ pub(super) async fn leave(
     Leaving(presented): Leaving,
     language: Language,
 ) -> Result<Response, Problem> {
+    Ok(left(&state, presented, language).await?.clearing_cookie(&state))
+}
+
+/// Leaves, whichever way that was asked for.
+pub(super) async fn left(state: &AppState, presented: Presented, language: Language) -> Result<QueueAnswer, Problem> {
     let room = state.rooms.room(presented.concert()).await?;
     room.leave(presented.user(), false).await?;
     let queue_info = QueueInfo::not_waiting(presented.concert(), presented.position(), POLL_AFTER_END_MS, language);
-    let answer = QueueAnswer { token: presented.text, status: Standing::Left.name(), queue_info, admission: None };
-    Ok(answer.clearing_cookie(&state))
+    Ok(QueueAnswer { token: presented.text, status: Standing::Left.name(), queue_info, admission: None })
 }

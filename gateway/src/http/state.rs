@@ -10,6 +10,7 @@ use common::rate_limit::forget_regularly;
 use common::tokens::{EndedSessions, Sessions};
 use tokio_util::sync::CancellationToken;
 
+use super::pages::Site;
 use super::rate_limit::Counts;
 use crate::config::Config;
 use crate::upstream::CoreApi;
@@ -27,6 +28,7 @@ pub struct Shared {
     pub(super) rooms: Rooms,
     pub(super) core: CoreApi,
     pub(super) counts: Counts,
+    pub(super) pages: &'static Site,
     in_flight: InFlight,
     /// Requests that core-api is at: fewer, so that the queue goes on when core-api does not.
     pub(super) proxied: InFlight,
@@ -37,13 +39,22 @@ pub struct Shared {
 
 impl AppState {
     /// From the parts that were built.
-    pub fn new(config: Config, clock: SharedClock, rooms: Rooms, core: CoreApi, lifecycle: Lifecycle) -> Self {
+    pub fn new(
+        config: Config,
+        clock: SharedClock,
+        rooms: Rooms,
+        core: CoreApi,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let pages = Site::shared()?;
         let counts = Counts::new(&config.rate_limits, &clock);
         let in_flight = InFlight::at_most(config.max_in_flight);
         let proxied = InFlight::at_most((config.max_in_flight / 2).max(1));
         let streams = InFlight::at_most(config.max_streams);
         let sessions = Sessions::new(Arc::clone(&config.sessions));
-        Self(Arc::new(Shared { config, clock, sessions, rooms, core, counts, in_flight, proxied, streams, lifecycle }))
+        let shared =
+            Shared { config, clock, sessions, rooms, core, counts, pages, in_flight, proxied, streams, lifecycle };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Cancelled once the process is asked to stop: streams end then.

@@ -22,6 +22,9 @@ use crate::domain::{ConcertFacts, QueueError, SaleStatus, Stock};
 /// moment ago is found.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 const KEPT_AT_MOST: u64 = 10_000;
+/// Names and venues hardly ever change.
+const TOLD_FOR: Duration = Duration::from_secs(10);
+const TOLD_AT_MOST: u64 = 1_000;
 const MAX_BODY: usize = 256 * 1024;
 
 /// The concerts that there are rooms for: core-api's, or before a site of another kind the rooms that its rules name.
@@ -33,6 +36,8 @@ pub enum Concerts {
         core: CoreApi,
         /// What it said of late.
         known: Cache<ConcertId, Option<ConcertFacts>>,
+        /// The same in its own words, for people to read.
+        told: Cache<ConcertId, Option<Arc<Value>>>,
     },
     /// Always the same, and always open: when their rooms open and close is a matter of their settings.
     Fixed(Arc<BTreeSet<ConcertId>>),
@@ -61,7 +66,9 @@ impl From<Concert> for ConcertFacts {
 impl Concerts {
     /// Asks this core-api.
     pub fn of(core: CoreApi) -> Self {
-        Self::OfCoreApi { core, known: Cache::builder().max_capacity(KEPT_AT_MOST).time_to_live(KEPT_FOR).build() }
+        let known = Cache::builder().max_capacity(KEPT_AT_MOST).time_to_live(KEPT_FOR).build();
+        let told = Cache::builder().max_capacity(TOLD_AT_MOST).time_to_live(TOLD_FOR).build();
+        Self::OfCoreApi { core, known, told }
     }
 
     /// These and no others.
@@ -90,6 +97,14 @@ impl Concerts {
                 Ok(rooms.contains(&concert).then_some(always_open))
             }
         }
+    }
+
+    /// A concert in core-api's own words, asking at most once in ten seconds; `None` where there is none.
+    pub async fn describe(&self, concert: ConcertId) -> Result<Option<Arc<Value>>, QueueError> {
+        let Self::OfCoreApi { core, told, .. } = self else { return Ok(None) };
+        let path = format!("/concerts/{concert}");
+        let asked = told.try_get_with(concert, async { Ok(get::<Value>(core, &path).await?.map(Arc::new)) });
+        asked.await.map_err(|away: Arc<Away>| QueueError::CoreAway(away.0.clone()))
     }
 
     /// A page of the list of all concerts.

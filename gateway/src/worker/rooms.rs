@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use common::ids::ConcertId;
 use common::lifecycle::Lifecycle;
+use serde_json::Value;
 
 use super::room::Room;
 use super::upkeep::{self, Tools};
@@ -70,6 +71,11 @@ impl Rooms {
     /// A page of all concerts, as core-api lists them.
     pub async fn list_concerts(&self, page: u32, limit: usize) -> Result<ConcertList, QueueError> {
         self.0.concerts.list(page, limit).await.map_err(|away| QueueError::CoreAway(away.0))
+    }
+
+    /// A concert as core-api tells it, a few seconds old at most; `None` where there is none.
+    pub async fn describe(&self, concert: ConcertId) -> Result<Option<Arc<Value>>, QueueError> {
+        self.0.concerts.describe(concert).await
     }
 
     /// The room of a concert, if it was asked for before.
