@@ -61,10 +61,14 @@ pub(crate) async fn card_world() -> CardWorld {
 }
 
 pub(crate) async fn card_world_with(more: Vec<(&'static str, &'static str)>) -> CardWorld {
+    card_world_on(Options { settings: more, ..Options::default() }).await
+}
+
+pub(crate) async fn card_world_on(options: Options) -> CardWorld {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = provider_settings(&format!("http://{}", listener.local_addr().unwrap()));
-    settings.extend(more);
-    let world = world_with(Options { settings, ..Options::default() }).await;
+    settings.extend(options.settings.iter().copied());
+    let world = world_with(Options { settings, ..options }).await;
     let webhook_url = format!("http://{}/webhooks/payments/sandbox", world.address);
     let settings = [
         ("PAYMENT_PROVIDER_KEY", KEY),

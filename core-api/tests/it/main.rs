@@ -29,6 +29,7 @@ mod reconciling;
 mod refunds;
 mod releases;
 mod reservations;
+mod role;
 mod schema;
 mod seat_events;
 mod sessions;

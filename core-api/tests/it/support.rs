@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) cluster: bool,
     /// A PostgreSQL other than the shared one.
     pub(crate) postgres: Option<PostgresServer>,
+    /// As whom core-api connects, instead of the tables' owner; that server must have such a role.
+    pub(crate) role: Option<&'static str>,
 }
 
 /// A running core-api and everything a test does behind its back.
@@ -87,8 +89,12 @@ pub(crate) async fn world_with(options: Options) -> World {
     .await
     .unwrap();
     let (seed, public) = generate_pass_key().unwrap();
+    let url = database.url();
     let mut settings = vec![
-        ("DATABASE_URL".to_owned(), database.url()),
+        (
+            "DATABASE_URL".to_owned(),
+            options.role.map_or(url.clone(), |role| url.replace("//onsale@", &format!("//{role}@"))),
+        ),
         ("REDIS_URL".to_owned(), redis_urls.clone()),
         ("REDIS_MODE".to_owned(), if options.cluster { "cluster" } else { "standalone" }.to_owned()),
         ("SESSION_SECRET".to_owned(), SESSION_SECRET.to_owned()),
