@@ -77,6 +77,8 @@ async function load(news) {
     showBasket(await page(), balance);
     if (byId("bought").childElementCount === 0) byId("bought").append(el("li", {}, t("my.no_tickets")));
     tell(null);
+    // What was pressed may be gone.
+    if (document.activeElement === document.body && news) byId("main").focus();
     if (news) {
       byId("problem").append(el("p", { className: "notice good" }, news));
       say(news);

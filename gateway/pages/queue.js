@@ -6,6 +6,8 @@ import { get, post, Refusal } from "./api.js";
 const NEAR_POLL_MS = 5000;
 const RECONNECT_MS = 15000;
 const STREAMS_AGAIN_MS = 30000;
+// A stream that died in a device's sleep says nothing, as one does on which nothing happens: after this it is asked.
+const SILENCE_MS = 60000;
 const FRONTIERS_BEFORE_STATUS = 4;
 
 const jitter = () => 0.9 + Math.random() * 0.2;
@@ -108,7 +110,9 @@ class Wait {
     return new Promise((done) => {
       const source = new EventSource("/queue/events");
       let patience;
-      const finish = () => { clearTimeout(patience); source.close(); done(); };
+      let silence;
+      const finish = () => { clearTimeout(patience); clearTimeout(silence); source.close(); done(); };
+      silence = setTimeout(finish, SILENCE_MS);
       source.addEventListener("open", () => { clearTimeout(patience); this.lost(null); });
       source.addEventListener("position", ({ data }) => {
         const answer = JSON.parse(data);

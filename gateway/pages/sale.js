@@ -10,11 +10,14 @@ const memory = `wait:${concertId}`;
 let concert;
 let stopClock = () => {};
 let shown;
+let said = Infinity;
 
 function show(kind, ...content) {
   stopClock();
   shown = kind;
+  const hadFocus = byId("state").contains(document.activeElement);
   byId("state").replaceChildren(...content);
+  if (hadFocus) byId("main").focus();
   byId("state").setAttribute("aria-busy", "false");
 }
 
@@ -81,6 +84,11 @@ function showWaiting({ queueInfo }) {
       el("p", { id: "outlook" }),
       el("p", {}, t("wait.next")), el("p", {}, t("wait.kept")), el("p", { id: "trouble", className: "small" }),
       el("p", { className: "row" }, asking, leaving));
+    said = Infinity;
+  }
+  // Screen readers hear of it now and then, not each time.
+  if (ahead <= said / 2) {
+    said = ahead;
     say(t("wait.said", { n: count(ahead) }));
   }
   byId("bar").value = drawn === false ? 0 : part;

@@ -8,6 +8,7 @@ const LIST_AGAIN_MS = 8000;
 const concertId = location.pathname.split("/")[2];
 const path = `/concerts/${encodeURIComponent(concertId)}`;
 let hall;
+let source;
 let most = 4;
 
 function showChosen() {
@@ -32,13 +33,18 @@ function change(seats) {
 }
 
 function watch(tag) {
-  const source = new EventSource(`${path}/seats/events?since=${encodeURIComponent(tag ?? "")}`);
+  source?.close();
+  source = null;
+  // A browser has few connections to a site: whoever does not look leaves theirs to other tabs.
+  if (document.hidden) return;
+  const stream = new EventSource(`${path}/seats/events?since=${encodeURIComponent(tag ?? "")}`);
   const take = ({ data }) => change(JSON.parse(data));
-  source.addEventListener("seats", take);
-  source.addEventListener("reset", take);
-  source.addEventListener("error", () => {
+  source = stream;
+  stream.addEventListener("seats", take);
+  stream.addEventListener("reset", take);
+  stream.addEventListener("error", () => {
     // No stream to be had now: the list again and again, which costs little while nothing changes, then another try.
-    if (source.readyState === EventSource.CLOSED) setTimeout(again, LIST_AGAIN_MS * (0.8 + Math.random() * 0.4));
+    if (stream === source && stream.readyState === EventSource.CLOSED) setTimeout(again, LIST_AGAIN_MS * (0.8 + Math.random() * 0.4));
   });
 }
 
@@ -113,5 +119,14 @@ byId("best").addEventListener("submit", (event) => {
 byId("section").addEventListener("change", () => hall?.show(byId("section").value));
 byId("larger").addEventListener("click", () => hall?.zoomBy(1.25));
 byId("smaller").addEventListener("click", () => hall?.zoomBy(0.8));
+document.addEventListener("visibilitychange", () => {
+  if (!hall) return;
+  if (document.hidden) {
+    source?.close();
+    source = null;
+  } else if (!source) {
+    again();
+  }
+});
 start();
 stay();

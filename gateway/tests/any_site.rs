@@ -68,6 +68,15 @@ async fn what_is_protected_needs_a_pass_and_the_rest_does_not() {
 }
 
 #[tokio::test]
+async fn its_pages_are_its_own() {
+    let (_nginx, site, room) = shop(true).await;
+    assert_eq!(get(&site, "/", None).await.body.as_str(), Some("welcome"), "not our list of concerts");
+    for path in ["/my".to_owned(), "/login".to_owned(), format!("/sale/{room}"), format!("/wait/{room}")] {
+        assert_eq!(get(&site, &path, None).await.status, 404, "{path} is the site's to answer");
+    }
+}
+
+#[tokio::test]
 async fn no_way_of_writing_the_path_leads_around_the_room() {
     let (_nginx, site, _) = shop(true).await;
     for path in ["/checkout/pay", "/checkout/pay?x=1", "/checkout/pay;x=1", "/checkout"] {

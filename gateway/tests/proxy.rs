@@ -256,3 +256,20 @@ async fn streams_that_pass_through_are_counted_for_as_long_as_they_are_open() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn pages_load_while_nothing_else_is_taken_in() {
+    let (core, address) = start_core().await;
+    let mut config = Site::config(DEFAULTS, support::redis_settings(), &[address]);
+    config.max_in_flight = 0;
+    let site = Site::start_with(config, core).await;
+    let get = |path: &str| Answer::of(site.http.get(format!("{}{path}", site.url)));
+    get("/concerts").await.is_problem(503, "overloaded");
+    get("/wait").await.is_problem(503, "overloaded");
+    for path in ["/", "/my", "/login", "/sale/0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20"] {
+        let page = get(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+        assert!(page.headers.contains_key("x-request-id"), "{path}");
+    }
+}

@@ -223,7 +223,7 @@ async fn pages_are_no_operations_and_the_api_is_as_it_was() {
         assert_eq!(response.status(), 404, "{path}");
         assert_eq!(header(&response, CONTENT_TYPE), "application/problem+json", "{path}");
     }
-    for path in ["/", "/my", "/wait"] {
+    for path in ["/", "/my", "/login", "/wait"] {
         let request = browser.http.post(Browser::url(path));
         let response = browser.send(request).await;
         assert_eq!((response.status().as_u16(), header(&response, ALLOW).as_str()), (405, "GET,HEAD"), "{path}");
@@ -248,11 +248,11 @@ async fn without_scripts_one_signs_up_waits_and_is_let_in() {
     let plain = browser.get(&format!("/sale/{concert}?plain")).await;
     assert_eq!((plain.status().as_u16(), header(&plain, LOCATION)), (303, wait.clone()));
     assert!(browser.page("/wait").await.contains(&format!("href=\"{wait}\"")));
-    assert!(browser.page(&wait).await.contains("action=\"/login\""), "signing in comes first");
+    assert!(browser.page(&wait).await.contains("action=\"/forms/login\""), "signing in comes first");
 
     let account = [("username", "<b>Plain</b>"), ("email", "plain@example.test"), ("password", "a long password")];
     let next = [&account[..], &[("next", wait.as_str())]].concat();
-    let signed_up = browser.submit("/signup", &next).await;
+    let signed_up = browser.submit("/forms/signup", &next).await;
     assert_eq!((signed_up.status().as_u16(), header(&signed_up, LOCATION)), (303, wait.clone()));
     assert!(browser.page(&wait).await.contains(&format!("<form method=\"post\" action=\"{wait}\">")), "to be joined");
 
@@ -289,16 +289,16 @@ async fn refusals_are_pages_that_say_what_to_do() {
     assert_eq!(browser.get("/wait/7").await.status(), 400);
 
     let wrong = [("email", "alice@example.com"), ("password", "not this one")];
-    let refused = browser.submit("/login", &wrong).await;
+    let refused = browser.submit("/forms/login", &wrong).await;
     assert_eq!(refused.status(), 401);
     assert!(refused.text().await.unwrap().contains("아이디 또는 비밀번호가 올바르지 않습니다."));
     assert!(browser.cookies.is_empty());
-    assert_eq!(browser.submit("/login", &[("email", "x")]).await.status(), 400, "a field is missing");
+    assert_eq!(browser.submit("/forms/login", &[("email", "x")]).await.status(), 400, "a field is missing");
     let large = "x".repeat(100_000);
-    assert_eq!(browser.submit("/login", &[("email", &large), ("password", "x")]).await.status(), 413);
+    assert_eq!(browser.submit("/forms/login", &[("email", &large), ("password", "x")]).await.status(), 413);
 
     let elsewhere = [("email", "alice@example.com"), ("password", "onsale-demo"), ("next", "//evil.example/")];
-    let signed_in = browser.submit("/login", &elsewhere).await;
+    let signed_in = browser.submit("/forms/login", &elsewhere).await;
     assert_eq!((signed_in.status().as_u16(), header(&signed_in, LOCATION).as_str()), (303, "/"));
 }
 
@@ -307,9 +307,12 @@ async fn forms_of_other_sites_are_refused() {
     let concert = a_concert(50).await;
     let mut browser = Browser::new("en");
     let account = [("email", "alice@example.com"), ("password", "onsale-demo")];
-    for path in
-        ["/login".to_owned(), "/signup".to_owned(), format!("/wait/{concert}"), format!("/wait/{concert}/leave")]
-    {
+    for path in [
+        "/forms/login".to_owned(),
+        "/forms/signup".to_owned(),
+        format!("/wait/{concert}"),
+        format!("/wait/{concert}/leave"),
+    ] {
         for origin in ["https://evil.example", "null", ""] {
             let request = filled(browser.http.post(Browser::url(&path)), &account);
             let request = if origin.is_empty() { request } else { request.header(ORIGIN, origin) };

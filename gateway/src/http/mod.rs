@@ -55,11 +55,12 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
 /// The whole gateway as a service.
 pub fn app(state: AppState) -> Router {
     let in_flight = state.in_flight();
-    let router = if state.config.site.is_some() {
+    let pages = if state.config.site.is_some() { Vec::new() } else { pages::unchanging_ones() };
+    let limited = if state.config.site.is_some() {
         router(endpoints())
     } else {
         let mut ours = endpoints();
-        ours.extend(pages::endpoints());
+        ours.extend(pages::made_ones());
         router(ours)
             .route("/reservation", post(guard::admitted_only).fallback(proxy::proxy))
             .route("/auth/login", post(sign_in::sign_in).fallback(proxy::proxy))
@@ -67,10 +68,11 @@ pub fn app(state: AppState) -> Router {
             .route("/auth/refresh", post(sign_in::sign_in).fallback(proxy::proxy))
             .route("/auth/password", post(sign_in::sign_in).fallback(proxy::proxy))
     };
-    router
+    limited
         .fallback(elsewhere)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(in_flight, limit_in_flight))
+        .merge(router(pages))
         .layer(CatchPanicLayer::custom(|_| {
             axum::response::IntoResponse::into_response(Problem::new(ErrorCode::Internal))
         }))

@@ -47,8 +47,8 @@ const PERMISSIONS: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 );
 
-/// What the pages are reached by.
-pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
+/// Pages and files that are the same for everybody. They come from memory and wait for nothing, so they need no limit.
+pub(super) fn unchanging_ones() -> Vec<Endpoint<AppState>> {
     let mut endpoints: Vec<_> = site::PAGES
         .iter()
         .map(|page| {
@@ -58,16 +58,20 @@ pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
             endpoint(Method::GET, page.path, handler)
         })
         .collect();
-    endpoints.extend([
-        endpoint(Method::GET, "/assets/{version}/{language}/{file}", get(asset::asset)),
-        endpoint(Method::POST, "/login", post(sign_in::log_in)),
-        endpoint(Method::POST, "/signup", post(sign_in::sign_up)),
+    endpoints.push(endpoint(Method::GET, "/assets/{version}/{language}/{file}", get(asset::asset)));
+    endpoints
+}
+
+/// What is made for one visitor.
+pub(super) fn made_ones() -> Vec<Endpoint<AppState>> {
+    vec![
+        endpoint(Method::POST, "/forms/login", post(sign_in::log_in)),
+        endpoint(Method::POST, "/forms/signup", post(sign_in::sign_up)),
         endpoint(Method::GET, "/wait", get(wait::list)),
         endpoint(Method::GET, "/wait/{concertId}", get(wait::look)),
         endpoint(Method::POST, "/wait/{concertId}", post(wait::join)),
         endpoint(Method::POST, "/wait/{concertId}/leave", post(wait::leave)),
-    ]);
-    endpoints
+    ]
 }
 
 /// A page that is the same for everybody, in the visitor's language.

@@ -37,13 +37,13 @@ struct Filled {
     next: String,
 }
 
-/// `POST /login`, a form.
+/// `POST /forms/login`.
 pub(super) async fn log_in(state: State<AppState>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
     let body = |form: &Filled| json!({ "userId": form.email, "password": form.password });
     answered(state, peer, request, Uri::from_static("/auth/login"), body).await
 }
 
-/// `POST /signup`, a form.
+/// `POST /forms/signup`.
 pub(super) async fn sign_up(state: State<AppState>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
     let body = |form: &Filled| json!({ "username": form.username, "email": form.email, "password": form.password });
     answered(state, peer, request, Uri::from_static("/auth/signup"), body).await

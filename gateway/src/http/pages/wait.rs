@@ -155,7 +155,7 @@ impl Words<'_> {
 
     fn sign_in(&self, concert: ConcertId) -> String {
         format!(
-            "<p>{}</p>\n<form class=\"panel\" method=\"post\" action=\"/login\">\n\
+            "<p>{}</p>\n<form class=\"panel\" method=\"post\" action=\"/forms/login\">\n\
              <input type=\"hidden\" name=\"next\" value=\"/wait/{concert}\">\n\
              <label>{} <input name=\"email\" autocomplete=\"username\" required></label>\n\
              <label>{} <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label>\n\
