@@ -121,7 +121,9 @@ fn table() -> Vec<Row> {
     ] {
         rows.push(Row("GET", path.to_owned(), json, Vec::new(), 400, "invalid_request"));
     }
-    for path in ["/nothing", "/concerts/", "/queue", "/queue/", "/auth", "/../etc/passwd", "/%00", "/concerts/%2e%2e"] {
+    for path in
+        ["/nothing", "/concerts/", "/queue", "/queue/", "/auth", "/../etc/passwd", "/%00", "/concerts/%2e%2e/nothing"]
+    {
         let expected = if path == "/%00" { (400, "invalid_request") } else { (404, "not_found") };
         rows.push(Row("GET", path.to_owned(), json, Vec::new(), expected.0, expected.1));
     }
