@@ -65,6 +65,8 @@ impl App {
         lifecycle.spawn("lock release", worker::release_left_over(self.state.reserving.clone(), stopping.clone()));
         let left_behind = self.state.left_behind();
         lifecycle.spawn("locks left behind", worker::look_for_locks(left_behind, stopping.clone()));
+        let handing_on = self.state.handing_on();
+        lifecycle.spawn("seats being handed on", worker::look_for_seats(handing_on, stopping.clone()));
         lifecycle.spawn("seat watch", worker::watch_seats(self.state.seat_watch.clone(), stopping.clone()));
         lifecycle.spawn("webhooks", worker::deliver_webhooks(self.state.webhooks.clone(), stopping.clone()));
         lifecycle.spawn(

@@ -14,8 +14,8 @@ use common::tokens::{EntryTicketSigner, PassKeys, Sessions};
 use crate::config::{Config, ProviderConfig};
 use crate::domain::provider_payment::PaymentProvider;
 use crate::service::{
-    Accounts, BestAvailable, Catalogue, LeftBehind, Logins, Passwords, PaymentBatches, Payments, ProviderPayments,
-    ProviderRules, Reports, Reserving, Returns, SeatWatch, Turns, Webhooks,
+    Accounts, BestAvailable, Catalogue, HandingOn, LeftBehind, Logins, Passwords, PaymentBatches, Payments,
+    ProviderPayments, ProviderRules, Reports, Reserving, Returns, SeatWatch, Turns, Webhooks,
 };
 use crate::store::postgres::Db;
 use crate::store::provider::HttpProvider;
@@ -113,6 +113,11 @@ impl AppState {
             in_flight: InFlight::at_most(config.max_in_flight),
         }));
         Ok((state, batches))
+    }
+
+    /// Who looks for seats that a crash has left in the middle of being handed on.
+    pub(crate) fn handing_on(&self) -> HandingOn {
+        HandingOn::new(self.db.clone(), self.holds.clone(), self.returns.clone())
     }
 
     /// Who looks for locks that a crash has left behind.

@@ -3,6 +3,7 @@
 mod accounts;
 mod best_available;
 mod catalogue;
+mod handing_on;
 mod left_behind;
 mod logins;
 mod passwords;
@@ -21,6 +22,7 @@ mod webhooks;
 pub use accounts::{Accounts, CredentialError, NewAccountError, Tokens};
 pub use best_available::BestAvailable;
 pub use catalogue::{Catalogue, SeatList};
+pub use handing_on::HandingOn;
 pub use left_behind::LeftBehind;
 pub use logins::Logins;
 pub use passwords::{HashCost, HashError, Passwords};

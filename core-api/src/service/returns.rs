@@ -144,7 +144,7 @@ impl Returns {
     }
 
     /// Offers seats to who waits, and releases the others. The seats are free in `PostgreSQL` and their locks still are
-    /// there: whoever dies here leaves them to be everybody's once the locks have ended.
+    /// there: what somebody leaves who dies here is found by `LeftBehind` and `HandingOn`.
     async fn take_back(&self, ended: &[(SeatLock, Option<Duration>)]) {
         let concerts: HashSet<ConcertId> = ended.iter().map(|(lock, _)| lock.concert).collect();
         let concerts: Vec<ConcertId> = concerts.into_iter().collect();

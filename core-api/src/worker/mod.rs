@@ -12,7 +12,7 @@ mod sweeper;
 mod webhooks;
 
 pub(crate) use key_purge::{purge_events, purge_keys};
-pub(crate) use left_behind::look_for_locks;
+pub(crate) use left_behind::{look_for_locks, look_for_seats};
 pub(crate) use reconciler::{measure_payments, reconcile};
 pub(crate) use seat_watch::watch_seats;
 pub(crate) use sessions::{know_ended_sessions, log_ended_sessions, purge_sessions};

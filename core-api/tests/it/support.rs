@@ -13,8 +13,9 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{Pass, PassId, PassSigner, Role, Session, SessionKeys, TicketKeys, generate_pass_key};
 use core_api::App;
 use core_api::config::Config;
-use core_api::service::{Logins, Passwords};
+use core_api::service::{Catalogue, HandingOn, Logins, Passwords, Reserving, Returns};
 use core_api::store::postgres::Db;
+use core_api::store::redis::Holds;
 use reqwest::Method;
 use serde_json::Value;
 use sqlx::{PgPool, Row as _};
@@ -155,6 +156,17 @@ impl World {
         self.lifecycles.lock().unwrap().push(lifecycle);
         tokio::spawn(app.serve(listener));
         (address, logins, passwords)
+    }
+
+    /// Another one of those who look for seats that a crash left in the middle of being handed on.
+    pub(crate) fn handing_on(&self) -> HandingOn {
+        let config = &self.config;
+        let db = Db::new(&config.database_url, 2).unwrap();
+        let holds = Holds::new(&config.redis, config.hold_grace).unwrap();
+        let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
+        let offer_seconds = config.waitlist_offer_seconds;
+        let returns = Returns::new(db.clone(), holds.clone(), reserving, Catalogue::new(db.clone()), offer_seconds);
+        HandingOn::new(db, holds, returns)
     }
 
     /// Asks every core-api to stop.

@@ -274,3 +274,31 @@ async fn giving_back_again_offers_nobody_what_is_on_sale() {
     assert_eq!(world.sql("SELECT status FROM seats").await, "available");
     assert_eq!(world.lock(&concert, 0).await, None);
 }
+
+#[tokio::test]
+async fn a_seat_that_a_crash_left_in_the_middle_of_being_handed_on_is_the_next_one_s() {
+    let world = world().await;
+    let concert = world.concert(2, "10").await;
+    let (gone, waiting) = (world.user("0").await, world.user("0").await);
+    world.hold(&gone, &concert, 0).await;
+    join(&world, &waiting, &concert, &json!({})).await;
+    // As a process leaves it that has ended a reservation, passed its lock on and dies before writing the offer.
+    let key = format!("hold:v1:{{{}}}:seat:{}", concert.id, concert.seats[0]);
+    let passed_on = format!("{}:999", waiting.id.compact());
+    world.redis(&["SET", &key, &passed_on, "PX", "20000"]).await;
+    world
+        .execute(
+            "WITH ended AS (UPDATE reservations SET status = 'canceled' RETURNING seat_id)
+             UPDATE seats SET status = 'available' FROM ended WHERE id = seat_id",
+        )
+        .await;
+    let (handing_on, now) = (world.handing_on(), std::time::Instant::now());
+    for seconds in [0, 13] {
+        handing_on.look(now + std::time::Duration::from_secs(seconds)).await.unwrap();
+        assert_eq!(standing(&world, &waiting, &concert).await.json["status"], "waiting", "it may be alive");
+    }
+    handing_on.look(now + std::time::Duration::from_secs(14)).await.unwrap();
+    offer(&world, &waiting, &concert).await;
+    assert_ne!(world.lock(&concert, 0).await, Some(passed_on));
+    world.assert_invariants().await;
+}

@@ -361,10 +361,6 @@ impl<'a> Case<'a> {
     async fn kill_in_release(&mut self, nth: usize, api: usize, after_ms: u64) -> Result<()> {
         let Some((index, id)) = self.meant(nth) else { return Ok(()) };
         let user = self.model.reservations[index].user;
-        // Who dies while handing a seat on to whoever waits leaves it to everybody: either is right, and the model knows one.
-        if !self.model.waiting.is_empty() {
-            return self.release(user, nth, api).await;
-        }
         let path = format!("/reservation/{id}");
         let (first, ()) = tokio::join!(self.concert.ask(user, api, Method::DELETE, &path, None), async {
             tokio::time::sleep(Duration::from_millis(after_ms)).await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use uuid::Uuid;
@@ -128,6 +129,26 @@ impl Db {
             .fetch_all(&self.pool)
             .await?;
             Ok::<_, Fault>(waited_for.into_iter().map(ConcertId::from).collect())
+        })
+        .await
+    }
+
+    /// Seats that are free since `free_for` at most, of concerts for which somebody waits; at most `limit`.
+    pub async fn free_and_waited_for(&self, free_for: Duration, limit: i64) -> Result<Vec<(ConcertId, SeatId)>, Fault> {
+        within(async {
+            let rows = sqlx::query!(
+                "SELECT s.concert_id, s.id FROM seats s
+                 WHERE s.concert_id IN (SELECT w.concert_id FROM waitlist w
+                                        WHERE w.left_at IS NULL AND w.reservation_id IS NULL)
+                   AND s.status = 'available'
+                   AND s.updated_at > (SELECT now_utc()) - make_interval(secs => $1)
+                 LIMIT $2",
+                free_for.as_secs_f64(),
+                limit
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            Ok::<_, Fault>(rows.into_iter().map(|row| (row.concert_id.into(), row.id.into())).collect())
         })
         .await
     }

@@ -118,23 +118,30 @@ impl Holds {
         Ok(seats.iter().zip(locks).filter(|(_, lock)| lock.is_some()).map(|(seat, _)| *seat).collect())
     }
 
-    /// Which of these locks still are there, each the very one. Locks of several concerts go in one call per concert and
-    /// some hundreds of seats.
+    /// Which of these locks still are there, each the very one.
     pub async fn still_locked(&self, locks: &[SeatLock]) -> Result<Vec<SeatLock>, Fault> {
-        let mut by_concert: HashMap<ConcertId, Vec<SeatLock>> = HashMap::new();
-        for lock in locks {
-            by_concert.entry(lock.concert).or_default().push(*lock);
+        let seats: Vec<_> = locks.iter().map(|lock| (lock.concert, lock.seat)).collect();
+        let found: HashMap<SeatId, SeatLock> =
+            self.locks_of(&seats).await?.into_iter().map(|lock| (lock.seat, lock)).collect();
+        Ok(locks.iter().filter(|lock| found.get(&lock.seat) == Some(lock)).copied().collect())
+    }
+
+    /// The locks that these seats have now, whosever they are; one call per concert and some hundreds of seats.
+    pub async fn locks_of(&self, seats: &[(ConcertId, SeatId)]) -> Result<Vec<SeatLock>, Fault> {
+        let mut by_concert: HashMap<ConcertId, Vec<SeatId>> = HashMap::new();
+        for (concert, seat) in seats {
+            by_concert.entry(*concert).or_default().push(*seat);
         }
-        let mut left = Vec::new();
-        for locks in by_concert.values().flat_map(|locks| locks.chunks(LOCKS_PER_CALL)) {
-            let keys: Vec<String> = locks.iter().map(|lock| keys::seat(lock.concert, lock.seat)).collect();
-            let found: Vec<Option<String>> = self.redis.run(redis::cmd("MGET").arg(keys).to_owned()).await?;
-            let is_there = |(lock, found): &(&SeatLock, Option<String>)| {
-                found.as_deref() == Some(value(lock.user, lock.fence).as_str())
-            };
-            left.extend(locks.iter().zip(found).filter(is_there).map(|(lock, _)| *lock));
+        let mut locks = Vec::new();
+        for (concert, seats) in by_concert {
+            for seats in seats.chunks(LOCKS_PER_CALL) {
+                let keys: Vec<String> = seats.iter().map(|seat| keys::seat(concert, *seat)).collect();
+                let found: Vec<Option<String>> = self.redis.run(redis::cmd("MGET").arg(keys).to_owned()).await?;
+                let read = |(seat, found): (&SeatId, Option<String>)| read(concert, *seat, &found?);
+                locks.extend(seats.iter().zip(found).filter_map(read));
+            }
         }
-        Ok(left)
+        Ok(locks)
     }
 
     /// Hands a seat's lock on to another user, for a short time; its fence. `None` where the lock is somebody else's.
@@ -201,6 +208,12 @@ fn millis(duration: Duration) -> u64 {
 /// A lock's value, as `holds/hold.lua` writes it.
 fn value(user: UserId, fence: i64) -> String {
     format!("{}:{fence}", user.compact())
+}
+
+/// The lock that has this value; `None` where it is none of ours.
+fn read(concert: ConcertId, seat: SeatId, value: &str) -> Option<SeatLock> {
+    let (user, fence) = value.split_once(':')?;
+    Some(SeatLock { concert, seat, user: UserId::from_compact(user).ok()?, fence: fence.parse().ok()? })
 }
 
 impl From<StoreError> for Fault {
