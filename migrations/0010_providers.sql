@@ -111,6 +111,8 @@ BEGIN
         GRANT SELECT, INSERT, DELETE ON provider_events TO app;
         REVOKE DELETE, TRUNCATE ON provider_payments, provider_refunds FROM app;
         REVOKE UPDATE, TRUNCATE ON provider_events FROM app;
+        -- What purges old messages locks their rows first, which PostgreSQL lets only those do who may update some column.
+        GRANT UPDATE (received_at) ON provider_events TO app;
     END IF;
     -- A default may have given gateways something; they need nothing of this.
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'gateway') THEN

@@ -1,6 +1,7 @@
 //! What the gateway and core-api share, and nothing else: configuration, tokens, problem+json, telemetry, lifecycle,
 //! clock, ids and money. It knows neither Redis nor SQL.
 
+pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod draw;

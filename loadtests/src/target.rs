@@ -89,9 +89,12 @@ impl TargetArgs {
         Ok(Stores { database_url, redis })
     }
 
-    /// The same for those who only look at rooms: the database may be unknown.
+    /// The same for those who only need rooms: the database may be unknown, and its URL is empty then.
     pub(crate) fn room_stores(&self) -> Result<Stores> {
-        Self { database_url: Some(self.database_url.clone().unwrap_or_default()), ..self.clone() }.stores()
+        // Of one stack both, or what is checked is not what is loaded.
+        let of_stack = if self.redis_url.is_some() { None } else { stack_file()?.remove("DATABASE_URL") };
+        let database_url = self.database_url.clone().or(of_stack).unwrap_or_default();
+        Self { database_url: Some(database_url), ..self.clone() }.stores()
     }
 
     /// Keys that make sessions which the stack takes for its own. The secret is that of `file`, else of the

@@ -20,7 +20,7 @@ pub use extract::{BODY_TIMEOUT, Json, JsonBytes, PathId, Query};
 pub use given::given;
 pub use in_flight::{InFlight, Slot, limit_in_flight};
 pub use layer::{MAX_HEADERS, ToldOtherwise, UpstreamAnswer, finish};
-pub use page::{CursorPage, CursorQuery, RowCursor, limit as page_limit};
+pub use page::{CursorPage, CursorQuery, RowCursor, limit as page_limit, one_more};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
 pub use serve::{ServeLimits, serve};
 pub use session::{Administrator, SignedIn, Staff};

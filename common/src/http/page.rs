@@ -55,6 +55,11 @@ pub struct CursorPage<T> {
     next_cursor: Option<String>,
 }
 
+/// How many entries to ask for, to fill a page of `limit` and know whether there are more.
+pub fn one_more(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
+}
+
 impl<T> CursorPage<T> {
     /// A page of `limit` entries from a list that was asked for one more, to know whether there are more.
     pub fn new(mut data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {

@@ -55,11 +55,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let signed_in = SignedIn::from_request_parts(parts, state).await?;
-        match signed_in.role {
-            Role::Admin => Ok(Self { user: signed_in.user }),
-            Role::User | Role::Staff => Err(ErrorCode::Forbidden.into()),
-        }
+        let user = one_of(&[Role::Admin], parts, state).await?;
+        Ok(Self { user })
     }
 }
 
@@ -80,10 +77,18 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let signed_in = SignedIn::from_request_parts(parts, state).await?;
-        match signed_in.role {
-            Role::Staff | Role::Admin => Ok(Self { user: signed_in.user }),
-            Role::User => Err(ErrorCode::Forbidden.into()),
-        }
+        let user = one_of(&[Role::Staff, Role::Admin], parts, state).await?;
+        Ok(Self { user })
     }
+}
+
+/// The signed-in user of a request, if they have one of these roles.
+async fn one_of<S>(roles: &[Role], parts: &mut Parts, state: &S) -> Result<UserId, Problem>
+where
+    Sessions: FromRef<S>,
+    SharedClock: FromRef<S>,
+    S: Send + Sync,
+{
+    let signed_in = SignedIn::from_request_parts(parts, state).await?;
+    if roles.contains(&signed_in.role) { Ok(signed_in.user) } else { Err(ErrorCode::Forbidden.into()) }
 }

@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use common::ids::{UserId, WebhookId};
-use serde_json::Value;
 
 /// The types of events that there are.
 pub const EVENT_TYPES: &[&str] = &[
@@ -57,23 +56,6 @@ pub struct NewWebhook {
     pub events: Option<Vec<String>>,
     /// Its secret, sealed.
     pub sealed_secret: Vec<u8>,
-}
-
-/// What was done to a webhook.
-#[derive(Debug)]
-pub struct WebhookChange {
-    /// The changes' order.
-    pub id: i64,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// By which administrator; `None` is core-api itself.
-    pub by: Option<UserId>,
-    /// What was done.
-    pub action: String,
-    /// What was so before.
-    pub before: Option<Value>,
-    /// What is so since.
-    pub after: Option<Value>,
 }
 
 /// What a webhook's secret begins with, in the form of Standard Webhooks.

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use common::clock::serialize_rfc3339;
-use common::http::{CursorPage, CursorQuery, JsonBytes, Query, RowCursor, SignedIn};
+use common::http::{CursorPage, CursorQuery, JsonBytes, Query, RowCursor, SignedIn, one_more};
 use common::ids::ReservationId;
 use common::money::Money;
 use common::problem::{ErrorCode, Problem};
@@ -90,8 +90,7 @@ pub(super) async fn entries(
     Query(query): Query<CursorQuery>,
 ) -> Result<Response, Problem> {
     let (limit, before) = query.read::<RowCursor>()?;
-    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let entries = state.db.entries(signed_in.user, before.map(RowCursor::get), one_more).await?;
+    let entries = state.db.entries(signed_in.user, before.map(RowCursor::get), one_more(limit)).await?;
     let views = entries.into_iter().map(EntryView::try_from).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(CursorPage::new(views, limit, |entry| entry.entry_id.clone())).into_response())
 }

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{Administrator, CursorPage, CursorQuery, JsonBytes, PathId, Query, Slot, Staff, given};
+use common::http::{Administrator, CursorPage, CursorQuery, JsonBytes, PathId, Query, Slot, Staff, given, one_more};
 use common::ids::{ConcertId, ReservationId, UserId};
 use common::problem::{ErrorCode, Problem};
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -142,8 +142,7 @@ pub(super) async fn tickets(
     if state.catalogue.concerts().await?.concert(concert).is_none() {
         return Err(ErrorCode::NotFound.into());
     }
-    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let tickets = state.db.issued_tickets(concert, behind, one_more).await?;
+    let tickets = state.db.issued_tickets(concert, behind, one_more(limit)).await?;
     let views: Vec<IssuedTicketView> = tickets.into_iter().map(Into::into).collect();
     let page = CursorPage::new(views, limit, |view| view.reservation_id.to_string());
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(page)).into_response())

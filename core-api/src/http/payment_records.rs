@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{CursorPage, CursorQuery, PathId, Query, SignedIn};
+use common::http::{CursorPage, CursorQuery, PathId, Query, SignedIn, one_more};
 use common::ids::{PaymentId, ReservationId};
 use common::money::Money;
 use common::problem::{ErrorCode, Problem};
@@ -57,8 +57,7 @@ pub(super) async fn list(
     Query(query): Query<CursorQuery>,
 ) -> Result<Response, Problem> {
     let (limit, before) = query.read::<PaymentId>()?;
-    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let payments = state.db.payments(signed_in.user, before, one_more).await?;
+    let payments = state.db.payments(signed_in.user, before, one_more(limit)).await?;
     let views: Vec<PaymentRecordView> = payments.into_iter().map(Into::into).collect();
     Ok(Json(CursorPage::new(views, limit, |view| view.payment_id.to_string())).into_response())
 }

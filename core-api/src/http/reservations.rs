@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::{CursorPage, CursorQuery, JsonBytes, PathId, Query, SignedIn, Slot, given};
+use common::http::{CursorPage, CursorQuery, JsonBytes, PathId, Query, SignedIn, Slot, given, one_more};
 use common::ids::{ConcertId, ReservationId, SeatId};
 use common::language::Language;
 use common::money::Money;
@@ -268,8 +268,7 @@ pub(super) async fn list(
     Query(query): Query<CursorQuery>,
 ) -> Result<Response, Problem> {
     let (limit, before) = query.read::<ReservationId>()?;
-    let one_more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let reservations = state.db.reservations(signed_in.user, before, one_more).await?;
+    let reservations = state.db.reservations(signed_in.user, before, one_more(limit)).await?;
     let views: Vec<ReservationView> = reservations.into_iter().map(Into::into).collect();
     Ok(Json(CursorPage::new(views, limit, |view| view.reservation_id.to_string())).into_response())
 }

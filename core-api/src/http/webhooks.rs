@@ -5,19 +5,20 @@ use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use chrono::{DateTime, Utc};
+use common::changes::Change;
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
 use common::http::{
-    Administrator, CursorPage, CursorQuery, Endpoint, JsonBytes, PathId, Query, RowCursor, endpoint, given,
+    Administrator, CursorPage, CursorQuery, Endpoint, JsonBytes, PathId, Query, RowCursor, endpoint, given, one_more,
 };
 use common::ids::{EventId, UserId, WebhookId};
 use common::problem::{ErrorCode, Problem};
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Method, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::errors::invalid;
-use crate::domain::webhook::{EVENT_TYPES, Webhook, WebhookChange, WebhookSecret};
+use crate::domain::webhook::{EVENT_TYPES, Webhook, WebhookSecret};
 use crate::domain::webhook_delivery::DeadLetter;
 use crate::service::new_secret;
 use crate::state::AppState;
@@ -185,41 +186,20 @@ pub(super) async fn resume(
     Ok(Json(webhook.into()))
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ChangeView {
-    #[serde(skip)]
-    id: i64,
-    #[serde(serialize_with = "serialize_rfc3339")]
-    changed_at: DateTime<Utc>,
-    changed_by: Option<UserId>,
-    action: String,
-    before: Option<Value>,
-    after: Option<Value>,
-}
-
-impl From<WebhookChange> for ChangeView {
-    fn from(change: WebhookChange) -> Self {
-        let WebhookChange { id, at, by, action, before, after } = change;
-        Self { id, changed_at: at, changed_by: by, action, before, after }
-    }
-}
-
 /// `GET /admin/webhooks/{webhookId}/changes`: who did what to it, the latest first; of one that is removed too.
 pub(super) async fn changes(
     State(state): State<AppState>,
     _: Administrator,
     PathId(id): PathId<WebhookId>,
     Query(query): Query<CursorQuery>,
-) -> Result<Json<CursorPage<ChangeView>>, Problem> {
+) -> Result<Json<CursorPage<Change>>, Problem> {
     let (limit, before) = query.read::<RowCursor>()?;
     let changes = state.db.webhook_changes(id, before.map(RowCursor::get), one_more(limit)).await?;
     // Making it was the first change.
     if changes.is_empty() && before.is_none() {
         return Err(ErrorCode::NotFound.into());
     }
-    let views = changes.into_iter().map(ChangeView::from).collect();
-    Ok(Json(CursorPage::new(views, limit, |view: &ChangeView| view.id.to_string())))
+    Ok(Json(CursorPage::new(changes, limit, |change: &Change| change.id.to_string())))
 }
 
 #[derive(Debug, Serialize)]
@@ -283,8 +263,4 @@ pub(super) async fn retry(
     } else {
         Err(ErrorCode::NotFound.into())
     }
-}
-
-fn one_more(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }

@@ -22,7 +22,7 @@ use super::waiter::{WaitPlan, Waiter};
 use crate::catalog;
 use crate::cli::Verdict;
 use crate::client::Client;
-use crate::invariants::{Finding, Stores};
+use crate::invariants::{Finding, StoreWatch, Stores};
 use crate::report::{self, Facts, Report, terminal};
 use crate::room::{Limits, RoomWatch, Rooms};
 use crate::schedule::Schedule;
@@ -80,6 +80,7 @@ struct Run {
     log: Arc<WaitLog>,
     stores: Option<Stores>,
     watch: RoomWatch,
+    store_watch: StoreWatch,
     seed: u64,
 }
 
@@ -119,12 +120,14 @@ impl Run {
             log: Arc::default(),
             stores,
             watch: RoomWatch::new(limits),
+            store_watch: StoreWatch::default(),
             seed,
         })
     }
 
     async fn send_visitors(&self, args: &WaitArgs) -> Option<&'static str> {
         let watching = self.watch.start(self.stores.as_ref(), self.plan.concert, self.recorder.started());
+        let asking = self.store_watch.start(self.database(), self.plan.concert);
         let crowd = Crowd {
             recorder: self.recorder.clone(),
             users: args.run.users,
@@ -134,7 +137,13 @@ impl Run {
         };
         let reason = crowd.send(|number, arrival| self.visitor(number, arrival)).await;
         watching.end().await;
+        asking.end().await;
         reason
+    }
+
+    /// The stores, where the database is known; a run that only looks at a room does without.
+    fn database(&self) -> Option<&Stores> {
+        self.stores.as_ref().filter(|stores| !stores.database_url.is_empty())
     }
 
     fn visitor(&self, number: u32, arrival: Instant) -> impl Future<Output = Outcome> + use<> {
@@ -152,6 +161,9 @@ impl Run {
     /// All verdicts: of the room while it was watched, and of what the visitors saw.
     fn judge(&self, args: &WaitArgs) -> Vec<Finding> {
         let mut findings = if self.stores.is_some() { self.watch.findings() } else { Vec::new() };
+        if self.database().is_some() {
+            findings.extend(self.store_watch.findings());
+        }
         findings.push(self.recorder.read(|figures| report::order(figures, args.run.order_slack_ms)));
         findings.extend(self.log.snapshot().findings());
         findings.sort_by_key(|finding| finding.point);

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::clock::serialize_rfc3339;
-use common::http::{Administrator, CursorPage, CursorQuery, Query, RowCursor};
+use common::http::{Administrator, CursorPage, CursorQuery, Query, RowCursor, one_more};
 use common::ids::{ConcertId, UserId};
 use common::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -53,8 +53,7 @@ pub(super) async fn list(
     let concert = query.concert_id.as_deref().map(str::parse).transpose();
     let concert: Option<ConcertId> =
         concert.map_err(|_| invalid("concertId는 UUID여야 합니다.", "concertId must be a UUID."))?;
-    let more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let changes = state.db.admin_changes(concert, cursor.map(RowCursor::get), more).await?;
+    let changes = state.db.admin_changes(concert, cursor.map(RowCursor::get), one_more(limit)).await?;
     let changes = changes.into_iter().map(ChangeView::from).collect();
     Ok(Json(CursorPage::new(changes, limit, |change: &ChangeView| change.id.to_string())))
 }

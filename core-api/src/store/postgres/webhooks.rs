@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{NaiveDateTime, TimeDelta};
+use common::changes::Change;
 use common::ids::{UserId, WebhookId};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Db, utc, within};
 use crate::domain::Fault;
-use crate::domain::webhook::{MAX_WEBHOOKS, NewWebhook, Webhook, WebhookChange};
+use crate::domain::webhook::{MAX_WEBHOOKS, NewWebhook, Webhook};
 
 /// How often it is looked whether the transactions from before a webhook have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -202,12 +203,7 @@ impl Db {
     }
 
     /// At most `limit` changes of a webhook, removed ones' too, the latest first, earlier than the one named.
-    pub async fn webhook_changes(
-        &self,
-        id: WebhookId,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<WebhookChange>, Fault> {
+    pub async fn webhook_changes(&self, id: WebhookId, before: Option<i64>, limit: i64) -> Result<Vec<Change>, Fault> {
         within(async {
             let rows = sqlx::query!(
                 "SELECT id, changed_at, changed_by, action, before, after FROM webhook_changes
@@ -218,7 +214,7 @@ impl Db {
             )
             .fetch_all(&self.pool)
             .await?;
-            let changes = rows.into_iter().map(|row| WebhookChange {
+            let changes = rows.into_iter().map(|row| Change {
                 id: row.id,
                 at: utc(row.changed_at),
                 by: row.changed_by.map(UserId::from),

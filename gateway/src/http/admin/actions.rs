@@ -2,18 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Utc};
-use common::clock::serialize_rfc3339;
-use common::http::{Administrator, CursorPage, CursorQuery, Json as JsonBody, PathId, Query, RowCursor};
-use common::ids::{ConcertId, UserId};
+use common::changes::Change;
+use common::http::{Administrator, CursorPage, CursorQuery, Json as JsonBody, PathId, Query, RowCursor, one_more};
+use common::ids::ConcertId;
 use common::problem::Problem;
 use common::whole::Whole;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::record;
 use crate::http::state::AppState;
-use crate::store::record::Change;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,38 +43,16 @@ pub(super) async fn admit(
     Ok(Json(AdmitAnswer { offered }))
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ChangeView {
-    #[serde(skip)]
-    id: i64,
-    #[serde(serialize_with = "serialize_rfc3339")]
-    changed_at: DateTime<Utc>,
-    changed_by: UserId,
-    action: String,
-    before: Option<Value>,
-    after: Option<Value>,
-}
-
-impl From<Change> for ChangeView {
-    fn from(change: Change) -> Self {
-        let Change { id, at, by, action, before, after } = change;
-        Self { id, changed_at: at, changed_by: by, action, before, after }
-    }
-}
-
 /// `GET /admin/queues/{concertId}/changes`: who changed what, the latest first.
 pub(super) async fn changes(
     State(state): State<AppState>,
     _: Administrator,
     PathId(concert): PathId<ConcertId>,
     Query(query): Query<CursorQuery>,
-) -> Result<Json<CursorPage<ChangeView>>, Problem> {
+) -> Result<Json<CursorPage<Change>>, Problem> {
     let (limit, cursor) = query.read::<RowCursor>()?;
     let record = record(&state)?;
     state.rooms.room(concert).await?;
-    let more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let changes = record.changes(concert, cursor.map_or(0, RowCursor::get), more).await?;
-    let changes = changes.into_iter().map(ChangeView::from).collect();
-    Ok(Json(CursorPage::new(changes, limit, |change: &ChangeView| change.id.to_string())))
+    let changes = record.changes(concert, cursor.map_or(0, RowCursor::get), one_more(limit)).await?;
+    Ok(Json(CursorPage::new(changes, limit, |change: &Change| change.id.to_string())))
 }

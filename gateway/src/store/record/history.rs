@@ -1,8 +1,8 @@
 //! What operators look up: a visitor's events, and who changed what.
 
 use chrono::{DateTime, Utc};
+use common::changes::Change;
 use common::ids::{ConcertId, UserId};
-use serde_json::Value;
 
 use super::{Record, RecordError, number, utc, within};
 
@@ -32,23 +32,6 @@ pub struct VisitorRow {
     pub admitted_at: Option<DateTime<Utc>>,
     /// When that admission ends or ended.
     pub lease_ends_at: Option<DateTime<Utc>>,
-}
-
-/// What an operator did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    /// Its number; later ones are higher.
-    pub id: i64,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// Who.
-    pub by: UserId,
-    /// What.
-    pub action: String,
-    /// What was so before.
-    pub before: Option<Value>,
-    /// What is so since.
-    pub after: Option<Value>,
 }
 
 impl Record {
@@ -118,7 +101,7 @@ impl Record {
             let changes = rows.into_iter().map(|row| Change {
                 id: row.id,
                 at: utc(row.changed_at),
-                by: row.changed_by.into(),
+                by: Some(row.changed_by.into()),
                 action: row.action,
                 before: row.before,
                 after: row.after,

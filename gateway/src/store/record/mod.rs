@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
-pub use history::{Change, VisitorEvent, VisitorRow};
+pub use history::{VisitorEvent, VisitorRow};
 pub use restore::{LastKnown, RecordedPerson};
 pub use settings::{Changed, StoredSettings};
 pub use write::{Written, WrittenRow};
