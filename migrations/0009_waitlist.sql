@@ -19,3 +19,23 @@ CREATE INDEX waitlist_waiting_concert_id_id_idx ON waitlist (concert_id, id) WHE
 CREATE UNIQUE INDEX waitlist_waiting_user_id_concert_id_key ON waitlist (user_id, concert_id)
     WHERE left_at IS NULL AND reservation_id IS NULL;
 CREATE INDEX waitlist_user_id_concert_id_id_idx ON waitlist (user_id, concert_id, id);
+
+ALTER TABLE seats ADD COLUMN handing_on BOOLEAN NOT NULL DEFAULT FALSE
+    CONSTRAINT seats_handing_on_check CHECK (NOT handing_on OR status = 'available');
+COMMENT ON COLUMN seats.handing_on IS 'It has come free and somebody waits for it: it is no one else''s until they have it, or nobody takes it.';
+CREATE INDEX seats_handing_on_idx ON seats (id) WHERE handing_on;
+
+-- In whichever way a seat comes free, and in the same transaction: whoever dies after that leaves it to be found.
+CREATE FUNCTION seats_hand_on() RETURNS TRIGGER
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.handing_on := NEW.status = 'available' AND EXISTS (
+        SELECT FROM waitlist w
+        WHERE w.concert_id = NEW.concert_id AND w.left_at IS NULL AND w.reservation_id IS NULL
+          AND (w.section IS NULL OR w.section = NEW.section));
+    RETURN NEW;
+END $$;
+CREATE TRIGGER seats_hand_on BEFORE UPDATE OF status ON seats
+    FOR EACH ROW WHEN (NEW.status <> OLD.status AND (NEW.status = 'available' OR OLD.handing_on))
+    EXECUTE FUNCTION seats_hand_on();

@@ -1,13 +1,13 @@
-//! Seats that a crash has left in the middle of being handed on to whoever waits for one. Such a seat is free in
-//! `PostgreSQL` and has a lock that is nobody's reservation's: the one that was passed on, or that kept the seat from
-//! others meanwhile. Left alone it would be everybody's once that lock ends, past all who wait.
+//! Seats that a crash or a failure has left in the middle of being handed on to whoever waits for one. `PostgreSQL` knows
+//! them since the moment they came free, and keeps them from everybody else; what is missing is somebody who offers them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::ids::SeatId;
+use common::ids::{ConcertId, SeatId, UserId};
 use metrics::counter;
+use uuid::Uuid;
 
 use super::Returns;
 use crate::domain::Fault;
@@ -16,13 +16,10 @@ use crate::metrics::LOCKS_LEFT_BEHIND;
 use crate::store::postgres::Db;
 use crate::store::redis::Holds;
 
-/// How long a seat has been free at most: longer than a lock lives that is passed on.
-const FREE_FOR: Duration = Duration::from_mins(1);
 /// How many such seats are looked at.
 const MAX_SEATS: i64 = 1_000;
-/// Whoever has a lock and means to write a reservation has done so, or given up, before this; and the lock still is
-/// there for some looks.
-const DEAD_AFTER: Duration = Duration::from_secs(14);
+/// Whoever is handing a seat on has done so before this. Where one is slower two do it, of whom one writes the offer.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 /// Finds them and hands them on.
 #[derive(Debug)]
@@ -33,9 +30,9 @@ pub struct HandingOn {
     seen: Mutex<Seen>,
 }
 
-/// The locks of the last look, and since when each has been seen.
+/// The seats of the last look, and since when each has been seen.
 #[derive(Debug, Default)]
-struct Seen(HashMap<SeatId, (SeatLock, Instant)>);
+struct Seen(HashMap<SeatId, Instant>);
 
 impl HandingOn {
     /// Over these.
@@ -45,50 +42,53 @@ impl HandingOn {
 
     /// One look, at a time that only goes forward. Every process takes its own: what two of them find, one hands on.
     pub async fn look(&self, now: Instant) -> Result<(), Fault> {
-        let seats = self.db.free_and_waited_for(FREE_FOR, MAX_SEATS).await?;
-        let locks = self.holds.locks_of(&seats).await?;
-        let dead = self.seen.lock().unwrap_or_else(PoisonError::into_inner).dead(&locks, now);
-        if !dead.is_empty() {
-            tracing::warn!(seats = dead.len(), "whoever was handing these seats on is gone; they are handed on");
-            counter!(LOCKS_LEFT_BEHIND.name).increment(u64::try_from(dead.len()).unwrap_or(u64::MAX));
-            self.returns.left_behind(&dead).await;
+        let seats = self.db.handing_on(MAX_SEATS).await?;
+        let left = self.seen.lock().unwrap_or_else(PoisonError::into_inner).left(&seats, now);
+        if !left.is_empty() {
+            let locks = self.locks_of(&left).await?;
+            tracing::warn!(seats = locks.len(), "whoever was handing these seats on is gone; they are handed on");
+            counter!(LOCKS_LEFT_BEHIND.name).increment(u64::try_from(locks.len()).unwrap_or(u64::MAX));
+            self.returns.left_behind(&locks).await;
         }
         Ok(())
+    }
+
+    /// Their locks, whosever they are: no seat of them can be held but by an offer. One that has none gets a name for it.
+    async fn locks_of(&self, seats: &[(ConcertId, SeatId)]) -> Result<Vec<SeatLock>, Fault> {
+        let locks = self.holds.locks_of(seats).await?;
+        let locks: HashMap<SeatId, SeatLock> = locks.into_iter().map(|lock| (lock.seat, lock)).collect();
+        let lock = |&(concert, seat): &(ConcertId, SeatId)| {
+            let none = SeatLock { concert, seat, user: UserId::from(Uuid::nil()), fence: 0 };
+            locks.get(&seat).copied().unwrap_or(none)
+        };
+        Ok(seats.iter().map(lock).collect())
     }
 }
 
 impl Seen {
-    /// Those that have been seen, the very same, for too long to be anybody's.
-    fn dead(&mut self, locks: &[SeatLock], now: Instant) -> Vec<SeatLock> {
+    /// Those that have been seen for too long for anybody to be at it.
+    fn left(&mut self, seats: &[(ConcertId, SeatId)], now: Instant) -> Vec<(ConcertId, SeatId)> {
         let before = std::mem::take(&mut self.0);
-        let since = |lock: &SeatLock| match before.get(&lock.seat) {
-            Some((same, since)) if same == lock => *since,
-            _ => now,
-        };
-        self.0 = locks.iter().map(|lock| (lock.seat, (*lock, since(lock)))).collect();
-        locks.iter().filter(|lock| now.duration_since(since(lock)) >= DEAD_AFTER).copied().collect()
+        let since = |seat: &SeatId| before.get(seat).copied().unwrap_or(now);
+        self.0 = seats.iter().map(|(_, seat)| (*seat, since(seat))).collect();
+        seats.iter().filter(|(_, seat)| now.duration_since(since(seat)) >= DEAD_AFTER).copied().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use common::ids::{ConcertId, UserId};
-
     use super::*;
 
     #[test]
-    fn only_the_very_same_lock_seen_for_long_is_dead() {
+    fn only_a_seat_seen_for_long_is_left() {
         let (mut seen, start) = (Seen::default(), Instant::now());
-        let lock =
-            SeatLock { concert: ConcertId::generate(), seat: SeatId::generate(), user: UserId::generate(), fence: 1 };
-        let next = SeatLock { fence: 2, ..lock };
+        let seat = (ConcertId::generate(), SeatId::generate());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(seen.dead(&[lock], at(0)), []);
-        assert_eq!(seen.dead(&[lock], at(13)), []);
-        // Another one of the same seat begins anew, and so does one that was gone in between.
-        assert_eq!(seen.dead(&[next], at(14)), []);
-        assert_eq!(seen.dead(&[next], at(28)), [next]);
-        assert_eq!(seen.dead(&[], at(30)), []);
-        assert_eq!(seen.dead(&[next], at(32)), []);
+        assert_eq!(seen.left(&[seat], at(0)), []);
+        assert_eq!(seen.left(&[seat], at(4)), []);
+        assert_eq!(seen.left(&[seat], at(5)), [seat]);
+        // One that was handed on in between begins anew.
+        assert_eq!(seen.left(&[], at(6)), []);
+        assert_eq!(seen.left(&[seat], at(11)), []);
     }
 }

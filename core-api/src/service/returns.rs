@@ -9,6 +9,7 @@ use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use common::tokens::PassId;
 
 use super::{Catalogue, Reserving};
+use crate::domain::Fault;
 use crate::domain::effect::EffectError;
 use crate::domain::hall::SeatChoice;
 use crate::domain::managed::{AdminRefusal, HeldBack, SeatsMeant};
@@ -143,98 +144,92 @@ impl Returns {
         Some(SeatLock { fence, ..none })
     }
 
-    /// Offers seats to who waits, and releases the others. The seats are free in `PostgreSQL` and their locks still are
-    /// there: what somebody leaves who dies here is found by `LeftBehind` and `HandingOn`.
+    /// Offers seats to who waits, and releases the others. The seats are free in `PostgreSQL`, which knows those that are
+    /// to be handed on and keeps them from everybody else: what somebody leaves who fails here is found by `HandingOn`,
+    /// and the lock of a seat that is everybody's by `LeftBehind`.
     async fn take_back(&self, ended: &[(SeatLock, Option<Duration>)]) {
-        let concerts: HashSet<ConcertId> = ended.iter().map(|(lock, _)| lock.concert).collect();
-        let concerts: Vec<ConcertId> = concerts.into_iter().collect();
-        let waited_for = if concerts.is_empty() {
+        if ended.is_empty() {
+            return;
+        }
+        let seats: Vec<SeatId> = ended.iter().map(|(lock, _)| lock.seat).collect();
+        let handing_on = self.db.handing_on_among(&seats).await.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "whether seats are to be handed on is not known; it is looked at again");
             HashSet::new()
-        } else {
-            self.db.waited_for(&concerts).await.unwrap_or_else(|fault| {
-                tracing::warn!(%fault, "who waits for seats is not known; they are released");
-                HashSet::new()
-            })
-        };
-        let (offered, free): (Vec<_>, Vec<_>) = ended.iter().partition(|(lock, _)| waited_for.contains(&lock.concert));
+        });
+        let (offered, free): (Vec<_>, Vec<_>) = ended.iter().partition(|(lock, _)| handing_on.contains(&lock.seat));
         self.reserving.release_ended_late(&free).await;
         for (lock, late) in offered {
-            if let Some(left) = self.offer(lock).await {
+            if let Some(left) = self.hand_on(lock).await {
                 self.reserving.release_ended_late(&[(left, late)]).await;
             }
         }
+        let concerts: HashSet<ConcertId> = ended.iter().map(|(lock, _)| lock.concert).collect();
         for concert in concerts {
             self.catalogue.seats_returned(concert).await;
         }
     }
 
-    /// Offers a seat to whose turn it is; the lock that is left to be released where nobody is given it.
-    async fn offer(&self, lock: SeatLock) -> Option<SeatLock> {
-        let (mut current, mut after) = (lock, WaitId(0));
-        for _ in 0..MAX_PASSED_OVER {
-            let next = match self.db.next_waiting(current.concert, current.seat, after).await {
-                Ok(Some(next)) => next,
-                Ok(None) => return Some(current),
-                Err(fault) => {
-                    tracing::warn!(%fault, "a seat was not offered to who waits; it is released");
-                    return Some(current);
+    /// Offers a seat to whose turn it is, or leaves it to everybody where nobody takes it; the lock that is to be
+    /// released then.
+    async fn hand_on(&self, mut lock: SeatLock) -> Option<SeatLock> {
+        match self.offer(&mut lock).await {
+            Ok(Handed::Over) => return None,
+            Ok(Handed::ToNobody) => {
+                if let Err(fault) = self.db.leave_to_everybody(lock.seat).await {
+                    tracing::warn!(%fault, "a seat that nobody took is not on sale yet; it is looked at again");
                 }
-            };
+            }
+            Err(fault) => tracing::warn!(%fault, "a seat was not offered to who waits; it is tried again"),
+        }
+        Some(lock)
+    }
+
+    /// Offers a seat to whose turn it is, under a lock that is theirs then. After a fault it still is to be handed on.
+    async fn offer(&self, lock: &mut SeatLock) -> Result<Handed, Fault> {
+        let mut after = WaitId(0);
+        for _ in 0..MAX_PASSED_OVER {
+            let Some(next) = self.db.next_waiting(lock.concert, lock.seat, after).await? else { break };
             after = next.id;
             // First the lock, then the reservation, as with any hold.
-            let fence = match self.holds.pass_on(&current, next.user).await {
-                Ok(Some(fence)) => fence,
-                // Somebody else has the seat already.
-                Ok(None) => return None,
-                Err(fault) => {
-                    tracing::warn!(%fault, "a seat was not offered to who waits; its lock will run out");
-                    return Some(current);
-                }
+            let Some(fence) = self.holds.pass_on(lock, next.user).await? else {
+                // Somebody tries to hold it at this moment, in vain; or another process hands it on.
+                return Ok(Handed::Over);
             };
-            current = SeatLock { user: next.user, fence, ..current };
-            match self.write_offer(next, current).await {
-                Offer::Made | Offer::Unknown => return None,
+            *lock = SeatLock { user: next.user, fence, ..*lock };
+            match self.write_offer(next, *lock).await? {
+                Offer::Made => return Ok(Handed::Over),
+                Offer::SeatGone => break,
                 Offer::NotTheirs => {}
-                Offer::NotMade => return Some(current),
             }
         }
-        Some(current)
+        Ok(Handed::ToNobody)
     }
 
-    async fn write_offer(&self, next: Waiting, lock: SeatLock) -> Offer {
-        let Some(hold) = self.hold_of(lock).await else { return Offer::NotMade };
+    async fn write_offer(&self, next: Waiting, lock: SeatLock) -> Result<Offer, Fault> {
+        let hold = self.hold_of(lock).await?;
         match self.db.offer(&hold, self.rules, next.id).await {
-            Ok(()) => {
-                self.keep(lock).await;
-                Offer::Made
-            }
-            Err(EffectError::Refused(OfferRefusal::NotTheirs)) => Offer::NotTheirs,
-            Err(EffectError::Refused(OfferRefusal::SeatGone) | EffectError::Superseded) => Offer::NotMade,
-            Err(EffectError::Fault(fault)) => {
-                tracing::warn!(%fault, "a seat was not offered to who waits; it is released");
-                Offer::NotMade
-            }
-            Err(EffectError::Unsettled(fault)) => match self.db.settle(&hold).await {
-                Ok(Some(_)) => {
-                    self.keep(lock).await;
-                    Offer::Made
+            Ok(()) => {}
+            Err(EffectError::Refused(OfferRefusal::NotTheirs)) => return Ok(Offer::NotTheirs),
+            Err(EffectError::Refused(OfferRefusal::SeatGone) | EffectError::Superseded) => return Ok(Offer::SeatGone),
+            Err(EffectError::Fault(fault)) => return Err(fault),
+            Err(EffectError::Unsettled(fault)) => {
+                if self.db.settle(&hold).await?.is_none() {
+                    return Err(fault);
                 }
-                Ok(None) => Offer::NotMade,
-                Err(unsettled) => {
-                    tracing::warn!(%fault, %unsettled, "what became of an offer is not known; its lock will run out");
-                    Offer::Unknown
-                }
-            },
+            }
         }
+        self.keep(lock).await;
+        Ok(Offer::Made)
     }
 
-    async fn hold_of(&self, lock: SeatLock) -> Option<NewHold> {
-        let hall = self.catalogue.latest_hall(lock.concert).await.ok()?;
-        let seat = hall.find(&SeatChoice::Id(lock.seat))?.clone();
+    async fn hold_of(&self, lock: SeatLock) -> Result<NewHold, Fault> {
+        let hall = self.catalogue.latest_hall(lock.concert).await?;
+        let seat = hall.find(&SeatChoice::Id(lock.seat)).cloned();
+        let seat = seat.ok_or_else(|| Fault::Internal(format!("a seat of no hall: {}", lock.seat)))?;
         // An offer needs no admission.
         let pass = PassId { position: 0, nonce: 0 };
         let order = Order { user: lock.user, pass, concert: lock.concert, seats_per_user: None, seats: vec![seat] };
-        Some(NewHold { order, ids: vec![ReservationId::generate()], fence: lock.fence })
+        Ok(NewHold { order, ids: vec![ReservationId::generate()], fence: lock.fence })
     }
 
     async fn keep(&self, lock: SeatLock) {
@@ -245,13 +240,18 @@ impl Returns {
     }
 }
 
+/// What became of a seat that is handed on.
+enum Handed {
+    /// It is somebody's.
+    Over,
+    /// Nobody who waits takes it.
+    ToNobody,
+}
+
 /// How an offer went.
 enum Offer {
     Made,
-    /// Nobody is offered the seat.
-    NotMade,
+    SeatGone,
     /// This one can't have it; the next may.
     NotTheirs,
-    /// It was made or it was not.
-    Unknown,
 }

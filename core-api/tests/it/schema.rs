@@ -90,6 +90,7 @@ const ADDED: &[&str] = &[
     "reservations.extended_at",
     "reservations.hold_fence",
     "reservations.paying_until",
+    "seats.handing_on",
     "seats.price",
     "seats.section",
     "users.role",

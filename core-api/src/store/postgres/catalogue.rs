@@ -53,7 +53,7 @@ impl Db {
     pub async fn seats(&self, concert: ConcertId) -> Result<Vec<Seat>, Fault> {
         let rows = within(async {
             let rows = sqlx::query!(
-                "SELECT id, section, seat_number, price, status FROM seats WHERE concert_id = $1",
+                "SELECT id, section, seat_number, price, status, handing_on FROM seats WHERE concert_id = $1",
                 concert.as_uuid()
             );
             Ok::<_, Fault>(rows.fetch_all(&self.pool).await?)
@@ -69,7 +69,8 @@ impl Db {
                         .map_err(|_| unreadable("seat number", &row.seat_number))?,
                     section: row.section,
                     price: money(row.price)?,
-                    status: seat_status(&row.status)?,
+                    // Free, but not for everybody.
+                    status: if row.handing_on { SeatStatus::Reserved } else { seat_status(&row.status)? },
                 })
             })
             .collect::<Result<Vec<Seat>, Fault>>()?;

@@ -64,7 +64,7 @@ impl Db {
             lock_user_of_concert(&mut transaction, &hold.order).await?;
             check_limit(&mut transaction, &hold.order, rules).await?;
             let rows = insert_pending(&mut transaction, hold, rules).await?;
-            if rows.len() != hold.ids.len() || !mark_reserved(&mut transaction, &hold.order).await? {
+            if rows.len() != hold.ids.len() || !mark_reserved(&mut transaction, &hold.order, For::Everybody).await? {
                 return Err(EffectError::Refused(ReserveRefusal::SeatTaken));
             }
             let done = conclude(&mut transaction, record, held(hold, rows)?).await?;
@@ -228,13 +228,28 @@ pub(super) async fn insert_pending(
     })
 }
 
+/// For whom seats are marked: one that has come free is first theirs who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Everybody,
+    WhoWaits,
+}
+
 /// Whether all seats were free to be marked.
-pub(super) async fn mark_reserved(transaction: &mut PgConnection, order: &Order) -> Result<bool, sqlx::Error> {
+pub(super) async fn mark_reserved(
+    transaction: &mut PgConnection,
+    order: &Order,
+    whom: For,
+) -> Result<bool, sqlx::Error> {
     let seats: Vec<Uuid> = order.seats.iter().map(|seat| seat.id.as_uuid()).collect();
-    let marked =
-        sqlx::query!("UPDATE seats SET status = 'reserved_temp' WHERE id = ANY($1) AND status = 'available'", &seats)
-            .execute(transaction)
-            .await?;
+    let marked = sqlx::query!(
+        "UPDATE seats SET status = 'reserved_temp'
+         WHERE id = ANY($1) AND status = 'available' AND (NOT handing_on OR $2)",
+        &seats,
+        whom == For::WhoWaits
+    )
+    .execute(transaction)
+    .await?;
     Ok(usize::try_from(marked.rows_affected()).is_ok_and(|marked| marked == seats.len()))
 }
 

@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use uuid::Uuid;
 
 use super::errors::violated;
-use super::reservations::{check_limit, insert_pending, lock_user_of_concert, mark_reserved};
+use super::reservations::{For, check_limit, insert_pending, lock_user_of_concert, mark_reserved};
 use super::{Db, HoldRules, NewHold, utc, within};
 use crate::domain::Fault;
 use crate::domain::effect::EffectError;
@@ -133,22 +132,36 @@ impl Db {
         .await
     }
 
-    /// Seats that are free since `free_for` at most, of concerts for which somebody waits; at most `limit`.
-    pub async fn free_and_waited_for(&self, free_for: Duration, limit: i64) -> Result<Vec<(ConcertId, SeatId)>, Fault> {
+    /// Which of these seats are being handed on to who waits.
+    pub async fn handing_on_among(&self, seats: &[SeatId]) -> Result<HashSet<SeatId>, Fault> {
         within(async {
-            let rows = sqlx::query!(
-                "SELECT s.concert_id, s.id FROM seats s
-                 WHERE s.concert_id IN (SELECT w.concert_id FROM waitlist w
-                                        WHERE w.left_at IS NULL AND w.reservation_id IS NULL)
-                   AND s.status = 'available'
-                   AND s.updated_at > (SELECT now_utc()) - make_interval(secs => $1)
-                 LIMIT $2",
-                free_for.as_secs_f64(),
-                limit
-            )
-            .fetch_all(&self.pool)
-            .await?;
+            let seats: Vec<Uuid> = seats.iter().map(|seat| seat.as_uuid()).collect();
+            let found = sqlx::query_scalar!("SELECT id FROM seats WHERE id = ANY($1) AND handing_on", &seats)
+                .fetch_all(&self.pool)
+                .await?;
+            Ok::<_, Fault>(found.into_iter().map(SeatId::from).collect())
+        })
+        .await
+    }
+
+    /// Seats that are being handed on to who waits, at most `limit`.
+    pub async fn handing_on(&self, limit: i64) -> Result<Vec<(ConcertId, SeatId)>, Fault> {
+        within(async {
+            let rows = sqlx::query!("SELECT concert_id, id FROM seats WHERE handing_on ORDER BY id LIMIT $1", limit)
+                .fetch_all(&self.pool)
+                .await?;
             Ok::<_, Fault>(rows.into_iter().map(|row| (row.concert_id.into(), row.id.into())).collect())
+        })
+        .await
+    }
+
+    /// Leaves a seat, which nobody who waits takes, to everybody.
+    pub async fn leave_to_everybody(&self, seat: SeatId) -> Result<(), Fault> {
+        within(async {
+            sqlx::query!("UPDATE seats SET handing_on = FALSE WHERE id = $1 AND handing_on", seat.as_uuid())
+                .execute(&self.pool)
+                .await?;
+            Ok::<_, Fault>(())
         })
         .await
     }
@@ -192,7 +205,7 @@ impl Db {
             lock_user_of_concert(&mut transaction, &hold.order).await?;
             check_limit(&mut transaction, &hold.order, rules).await.map_err(refused)?;
             let rows = insert_pending(&mut transaction, hold, rules).await.map_err(refused)?;
-            if rows.len() != hold.ids.len() || !mark_reserved(&mut transaction, &hold.order).await? {
+            if rows.len() != hold.ids.len() || !mark_reserved(&mut transaction, &hold.order, For::WhoWaits).await? {
                 return Err(EffectError::Refused(OfferRefusal::SeatGone));
             }
             let reservation = hold.ids.first().map(|id| id.as_uuid());
