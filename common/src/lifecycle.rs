@@ -3,13 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::{ServeLimits, serve};
+use crate::http::{App, ServeLimits, serve};
 
 /// Owns a process's background tasks and the signals that end them.
 #[derive(Debug, Clone)]
@@ -71,14 +70,14 @@ impl Lifecycle {
 
     /// Serves until SIGTERM, SIGINT or the death of a task, then stops in order: no new connections, the requests under
     /// way, the tasks. Whether all of that went well.
-    pub async fn serve(&self, listener: TcpListener, router: Router, limits: ServeLimits) -> bool {
+    pub async fn serve(&self, listener: TcpListener, app: impl App, limits: ServeLimits) -> bool {
         let draining = self.draining();
         let asked = tokio::spawn(async move {
             termination().await;
             tracing::info!("asked to stop");
             draining.cancel();
         });
-        serve(listener, router, limits, self.draining()).await;
+        serve(listener, app, limits, self.draining()).await;
         asked.abort();
         self.stop();
         self.finished(limits.drain_timeout).await

@@ -32,60 +32,13 @@ const CONNECTIONS: u32 = 16;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The users: each client has its own, so that nobody waits for a row.
-const USERS: &str = "
-INSERT INTO users (id, username, email, balance)
-SELECT ('01900000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'u', n || '@bench.example', 1000000
-FROM generate_series(0, $PAYMENTS - 1) n;
-WITH transfers AS MATERIALIZED (SELECT id, gen_random_uuid() AS transfer FROM users)
-INSERT INTO ledger_entries (transfer_id, account, user_id, amount, kind)
-SELECT transfer, account, CASE account WHEN 'user' THEN id END, sign * 1000000, 'charge'
-FROM transfers, (VALUES ('cash', -1), ('user', 1)) AS side (account, sign);
-";
+const USERS: &str = include_str!("payment_cost/users.sql");
 
 /// Held seats of a concert, one for each payment of a part.
-const HOLDS: &str = "
-INSERT INTO concerts (id, name, venue, concert_date)
-VALUES ('$PREFIX-0000-7000-8000-000000000000', 'c', 'h', now_utc()::date + 30);
-INSERT INTO seats (id, concert_id, section, seat_number, price, status)
-SELECT ('$PREFIX-0000-7000-8001-' || lpad(n::text, 12, '0'))::uuid, '$PREFIX-0000-7000-8000-000000000000',
-       (n / 50)::text, n % 50 + 1, 10, 'reserved_temp'
-FROM generate_series(0, $PAYMENTS - 1) n;
-INSERT INTO reservations (id, user_id, concert_id, seat_id, amount, payment_deadline, hold_fence)
-SELECT ('$PREFIX-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid,
-       ('01900000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, '$PREFIX-0000-7000-8000-000000000000',
-       ('$PREFIX-0000-7000-8001-' || lpad(n::text, 12, '0'))::uuid, 10, now_utc() + interval '1 hour', 1
-FROM generate_series(0, $PAYMENTS - 1) n;
-";
+const HOLDS: &str = include_str!("payment_cost/holds.sql");
 
 /// The single-statement payment: locks, decides and writes as the service does, for one.
-const SINGLE: &str = r"\set i :i + 1
-\set n :client_id * $PER_CLIENT + :i - 1
-WITH r AS MATERIALIZED (
-    SELECT id, user_id, seat_id, status, amount, payment_deadline FROM reservations
-    WHERE id = ('$PREFIX-0000-7000-8000-' || lpad(:n::text, 12, '0'))::uuid
-      AND user_id = ('01900000-0000-7000-8000-' || lpad(:n::text, 12, '0'))::uuid FOR UPDATE
-), u AS MATERIALIZED (
-    SELECT id, balance FROM users WHERE id = (SELECT user_id FROM r) FOR NO KEY UPDATE
-), paid AS MATERIALIZED (
-    SELECT r.*, u.balance - r.amount AS rest, at.now, gen_random_uuid() AS payment_id, gen_random_uuid() AS transfer_id
-    FROM r, u, LATERAL (SELECT now_utc() AS now WHERE u.id IS NOT NULL) AS at
-    WHERE r.status = 'pending' AND r.payment_deadline > at.now AND u.balance >= r.amount
-), debited AS (
-    UPDATE users SET balance = paid.rest FROM paid WHERE users.id = paid.user_id
-), entries AS (
-    INSERT INTO ledger_entries (transfer_id, account, user_id, amount, kind, reservation_id)
-    SELECT transfer_id, account, CASE account WHEN 'user' THEN user_id END, sign * amount, 'payment', id
-    FROM paid, (VALUES ('user', -1), ('sales', 1)) AS side (account, sign) WHERE amount > 0
-), payments_made AS (
-    INSERT INTO payments (id, reservation_id, user_id, amount, payment_status, payment_method)
-    SELECT payment_id, id, user_id, amount, 'success', 'balance' FROM paid
-), completed AS (
-    UPDATE reservations r SET status = 'completed', completed_at = paid.now FROM paid WHERE r.id = paid.id
-), sold AS (
-    UPDATE seats s SET status = 'reserved_final' FROM paid WHERE s.id = paid.seat_id AND s.status = 'reserved_temp'
-)
-SELECT count(*) FROM paid;
-";
+const SINGLE: &str = include_str!("payment_cost/single.sql");
 
 /// What one part of a round came to.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,11 @@ use core_api::store::postgres::Db;
 use core_api::{App, demo};
 use tokio::net::TcpListener;
 
+/// A request makes some dozens of small allocations, and an open stream lives among them: glibc's malloc takes longer for
+/// each and gives less memory back (docs/PERFORMANCE.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seats, holds and money. Settings come from the environment; `core-api settings` lists them.
 #[derive(Debug, Parser)]
 #[command(version)]

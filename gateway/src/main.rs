@@ -14,6 +14,11 @@ use gateway::Config;
 use gateway::secrets::{self, KeyList, Step};
 use tokio::net::TcpListener;
 
+/// A request makes some dozens of small allocations, and an open stream lives among them: glibc's malloc takes longer for
+/// each and gives less memory back (docs/PERFORMANCE.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The waiting room: admits people in queue position order and proxies the admitted to core-api.
 #[derive(Parser)]
 #[command(version, after_help = "Settings are environment variables; `gateway settings` lists them.")]

@@ -98,12 +98,18 @@ async fn who_resumes_is_told_only_what_is_new() {
 
 #[tokio::test]
 async fn the_end_of_a_sale_ends_the_stream() {
-    let site = Site::start(ONE_INSIDE).await;
+    let site = Site::start(RoomDefaults { admit_per_second: 0.001, ..ONE_INSIDE }).await;
     let concert = site.core.concert("on_sale", None);
-    site.join(UserId::generate(), concert).await;
+    for _ in 0..3 {
+        site.join(UserId::generate(), concert).await;
+    }
     let waiting = site.join(UserId::generate(), concert).await;
     let mut events = Events::open(&site, &waiting.token(), None).await;
-    events.next().await.unwrap();
+    let first = events.next().await.unwrap();
+    assert!(
+        first.data["queueInfo"]["pollAfterMs"].as_u64() > Some(15_000),
+        "so far back that nothing is told for long"
+    );
     site.core.set(concert, "sold_out", None);
     let begun = std::time::Instant::now();
     let closed = events.next().await.unwrap();

@@ -34,6 +34,13 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure the hot paths against the ceiling of this machine (`cargo xtask bench --help` says more)
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Serve the examples of api-spec.yaml on port 3005
     Mock,
     /// Check that the draw of a sale was the one announced before it opened
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
         Action::FuzzApi(options) => watchfully(|| fuzz_api::run(&options)),
         Action::Audit(options) => audit::run(&options),
         Action::Load { arguments } => become_package("loadtests", &arguments),
+        Action::Bench { arguments } => bench(&arguments),
         Action::VerifyDraw { arguments } => become_package("verify-draw", &arguments),
         Action::Mock => become_command(&mut Command::new(stack::project_root().join("run-mock-server.sh"))),
     };
@@ -80,6 +88,15 @@ fn cargo() -> Command {
 /// Puts another package's optimised binary in this one's place.
 fn become_package(package: &str, arguments: &[String]) -> Result<ExitCode> {
     become_command(cargo().args(["run", "--release", "--quiet", "--package", package, "--"]).args(arguments))
+}
+
+/// Builds what is measured, and puts the bench in this one's place.
+fn bench(arguments: &[String]) -> Result<ExitCode> {
+    let packages = ["--package", "gateway", "--package", "core-api", "--package", "bench"];
+    let root = stack::project_root();
+    let build = cargo().args(["build", "--release", "--quiet", "--bins"]).args(packages).current_dir(&root).status()?;
+    anyhow::ensure!(build.success(), "it does not build, see above");
+    become_package("bench", arguments)
 }
 
 /// Puts another program in this one's place, so that signals and the terminal are its own.

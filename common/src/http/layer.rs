@@ -30,16 +30,23 @@ pub struct UpstreamAnswer;
 pub struct ToldOtherwise;
 
 /// Middleware, outermost: request id, problem bodies, the end of what was refused unread, the request's log line.
-pub async fn finish(mut request: Request, next: Next) -> Response {
+pub async fn finish(request: Request, next: Next) -> Response {
+    // The route, not the path: ids in a path would make every line its own kind.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("(proxied or unknown)", MatchedPath::as_str);
+    around(request, route, |request| next.run(request)).await
+}
+
+/// What [`finish`] does around whatever answers the request.
+pub async fn around<F: Future<Output = Response>>(
+    mut request: Request,
+    route: &str,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let started = Instant::now();
     let request_id = RequestId::from_headers(request.headers());
     let language = Language::from_headers(request.headers());
     let method = request.method().clone();
-    // The route, not the path: ids in a path would make every line its own kind.
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("(proxied or unknown)".to_owned(), |path| path.as_str().to_owned());
     request.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
     request.extensions_mut().insert(request_id.clone());
 
@@ -47,14 +54,14 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
     let mut response = if request.headers().len() > MAX_HEADERS {
         Problem::new(ErrorCode::HeadersTooLarge).into_response()
     } else {
-        next.run(request).await
+        answer(request).await
     };
 
     if let Some(problem) = problem_of(&response) {
         if response.extensions().get::<ToldOtherwise>().is_none() {
             write_body(&mut response, &problem, language, request_id.as_str());
         }
-        log_problem(&problem, &method, &route, request_id.as_str());
+        log_problem(&problem, &method, route, request_id.as_str());
     }
     if let Some(unread) = unread
         && !unread.read_over(response.status()).await
@@ -62,7 +69,7 @@ pub async fn finish(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID_HEADER, request_id.header_value());
-    measure::note(&route, response.status(), started.elapsed());
+    measure::note(route, response.status(), started.elapsed());
     tracing::info!(
         target: "request",
         request_id = request_id.as_str(),

@@ -1,12 +1,13 @@
 //! The HTTP server: a bounded number of connections, a bounded time for a request's head, and an end that lets what is
 //! under way finish.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,7 +16,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 /// As many headers are read; [`MAX_HEADERS`](super::MAX_HEADERS) are served. What lies between gets a refusal that says
 /// why, which the parser's own does not.
@@ -43,8 +44,19 @@ impl Default for ServeLimits {
     }
 }
 
-/// Serves `router` on `listener` until `shutdown`, then lets the requests under way finish within the drain timeout.
-pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: CancellationToken) {
+/// What answers requests: a router, or what stands before one.
+pub trait App:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static
+{
+}
+
+/// Serves `app` on `listener` until `shutdown`, then lets the requests under way finish within the drain timeout.
+pub async fn serve(listener: TcpListener, app: impl App, limits: ServeLimits, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     // HTTP/1 only: telling versions apart would wait for a first byte, without a limit.
@@ -62,7 +74,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
         let Some((accepted, slot)) = accepted else { break };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(&builder, &graceful, stream, router.clone(), peer);
+                let connection = connection(&builder, &graceful, stream, app.clone(), peer);
                 tokio::spawn(async move {
                     connection.await;
                     drop(slot);
@@ -85,7 +97,7 @@ fn connection(
     builder: &Builder<TokioExecutor>,
     graceful: &GracefulShutdown,
     stream: TcpStream,
-    router: Router,
+    app: impl App,
     peer: std::net::SocketAddr,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Answers are small and written whole: waiting to fill a segment only adds latency.
@@ -93,7 +105,7 @@ fn connection(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        app.clone().oneshot(request)
     });
     let served = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
     async move {

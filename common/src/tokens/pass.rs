@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::ed25519::{Jwk, PublicKeys, SigningKeys};
@@ -95,31 +96,47 @@ struct Claims {
     exp: i64,
 }
 
-/// Public keys that verify passes.
+/// How many passes are remembered as verified.
+const REMEMBERED: u64 = 20_000;
+
+/// Public keys that verify passes. Who is inside shows the same pass again and again, and checking an Ed25519 signature
+/// costs more than all else that losing a seat does: a pass that was verified is remembered, word for word.
 #[derive(Debug)]
-pub struct PassKeys(PublicKeys);
+pub struct PassKeys {
+    keys: PublicKeys,
+    verified: Cache<String, Pass>,
+}
 
 impl PassKeys {
     /// From Ed25519 public keys, 32 bytes each in base64url.
     pub fn new<S: AsRef<str>>(public_keys: &[S]) -> Result<Self, KeyError> {
-        PublicKeys::new(public_keys).map(Self)
+        PublicKeys::new(public_keys).map(Self::of)
+    }
+
+    fn of(keys: PublicKeys) -> Self {
+        Self { keys, verified: Cache::new(REMEMBERED) }
     }
 
     /// What a token says, if it is ours; whether it [has expired](Pass::has_expired) is the caller's to ask, since the
     /// bearer of an expired pass is told so and the bearer of a forged one is told nothing.
     pub fn verify(&self, token: &str) -> Result<Pass, TokenError> {
-        let claims: Claims = self.0.verify(token, MAX_LEN)?;
-        Ok(Pass {
+        if let Some(pass) = self.verified.get(token) {
+            return Ok(pass);
+        }
+        let claims: Claims = self.keys.verify(token, MAX_LEN)?;
+        let pass = Pass {
             user: UserId::from_compact(&claims.sub).map_err(|_| TokenError::Invalid)?,
             concert: ConcertId::from_compact(&claims.aud).map_err(|_| TokenError::Invalid)?,
             id: PassId::decode(&claims.jti).ok_or(TokenError::Invalid)?,
             expires_at: DateTime::from_timestamp(claims.exp, 0).ok_or(TokenError::Invalid)?,
-        })
+        };
+        self.verified.insert(token.to_owned(), pass);
+        Ok(pass)
     }
 
     /// The keys as JWKs.
     pub fn jwks(&self) -> Vec<Jwk> {
-        self.0.jwks()
+        self.keys.jwks()
     }
 }
 
@@ -139,7 +156,7 @@ impl PassSigner {
     /// From Ed25519 private keys: their 32-byte seeds in base64url.
     pub fn new<S: AsRef<str>>(seeds: &[S]) -> Result<Self, KeyError> {
         let (keys, public) = SigningKeys::new(seeds)?;
-        Ok(Self { keys, public: PassKeys(public) })
+        Ok(Self { keys, public: PassKeys::of(public) })
     }
 
     /// The token for a pass.

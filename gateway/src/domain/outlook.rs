@@ -24,6 +24,15 @@ pub enum Outlook {
 }
 
 impl Outlook {
+    /// As answers have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Likely => "likely",
+            Self::Unlikely => "unlikely",
+            Self::None => "none",
+        }
+    }
+
     /// For someone with `ahead` people in line before them. It reckons with one seat for each person in front: for
     /// those in line, and for those inside who hold none yet. `None` where nobody knows the stock.
     pub fn of(view: &RoomView, stock: Option<Stock>, ahead: u32) -> Option<Self> {

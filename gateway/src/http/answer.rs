@@ -39,6 +39,9 @@ pub(super) struct QueueInfo {
     poll_after_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     outlook: Option<Outlook>,
+    /// True while nobody is let in for now; missing otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<bool>,
     /// False until the draw has dealt the position; missing otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) drawn: Option<bool>,
@@ -77,6 +80,7 @@ impl QueueInfo {
             wait_seconds_high: wait.high_seconds,
             poll_after_ms,
             outlook: None,
+            paused: None,
             drawn: None,
         }
     }
@@ -84,6 +88,11 @@ impl QueueInfo {
     /// With what they can expect.
     pub(super) fn with_outlook(self, outlook: Option<Outlook>) -> Self {
         Self { outlook, ..self }
+    }
+
+    /// With whether nobody is let in for now.
+    pub(super) fn with_pause(self, is_paused: bool) -> Self {
+        Self { paused: is_paused.then_some(true), ..self }
     }
 
     /// Of someone who takes part in a draw: their position is only an entry yet.
@@ -105,9 +114,12 @@ impl QueueAnswer {
 
     /// What it says, in a few characters: two answers with the same summary tell nothing new.
     pub(super) fn summary(&self) -> String {
-        let QueueInfo { position, ahead, drawn, .. } = &self.queue_info;
+        let QueueInfo { position, ahead, outlook, paused, drawn, .. } = &self.queue_info;
         let end = self.admission.as_ref().map_or(0, |admission| admission.expires_at.timestamp());
-        format!("{}-{position}-{ahead}-{end}{}", self.status, if drawn.is_some() { "-undrawn" } else { "" })
+        let outlook = outlook.map_or("", Outlook::as_str);
+        let paused = if paused.is_some() { "-paused" } else { "" };
+        let undrawn = if drawn.is_some() { "-undrawn" } else { "" };
+        format!("{}-{position}-{ahead}-{end}-{outlook}{paused}{undrawn}", self.status)
     }
 
     /// The answer with the cookie that hands over its token. Never cached: it is one person's, at one moment.

@@ -14,7 +14,7 @@ use futures_util::stream::unfold;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use metrics::{Gauge, gauge};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::answer::QueueAnswer;
@@ -24,6 +24,7 @@ use super::state::AppState;
 use super::telling::{Person, standing_of, tell};
 use crate::domain::Standing;
 use crate::metrics::STREAMS;
+use crate::worker::Turning;
 
 /// A silence this long is broken by a comment, before any proxy in between takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -49,6 +50,7 @@ pub(super) async fn events(
     let slot = OpenStream::new(state.streams.enter()?);
     // A place that can't be told now is told as a poll would: with a status, before the stream begins.
     let room = state.rooms.room(presented.concert()).await?;
+    let turning = room.turning();
     room.view().await?;
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let wait = Wait {
@@ -58,6 +60,7 @@ pub(super) async fn events(
         language,
         last_id,
         next: Instant::now(),
+        turning,
         is_over: false,
         _slot: slot,
     };
@@ -77,6 +80,8 @@ struct Wait {
     last_id: Option<String>,
     /// When they are told next.
     next: Instant,
+    /// What they are told at once.
+    turning: watch::Receiver<Option<Turning>>,
     is_over: bool,
     _slot: OpenStream,
 }
@@ -115,6 +120,8 @@ impl Wait {
         while !self.is_over {
             tokio::select! {
                 () = tokio::time::sleep_until(self.next) => {}
+                // The room lives as long as the process.
+                Ok(()) = self.turning.changed() => {}
                 () = draining.cancelled() => {
                     self.is_over = true;
                     // They come back to another gateway, or to this one when it is back.
@@ -143,7 +150,8 @@ impl Wait {
         let answer = tell(&self.state, &room, &self.person, standing, self.language).await?;
         self.next = Instant::now()
             + match standing {
-                // Whoever could be next looks at every new view; who is far back is told as often as they would ask.
+                // Whoever could be next looks at every new view; who is far back is told as often as they would ask, and
+                // what concerns everybody at once.
                 Standing::Waiting { .. } | Standing::Gathering { .. } => {
                     Duration::from_millis(answer.poll_after_ms()).mul_f64(0.7).max(SHORTEST)
                 }

@@ -10,6 +10,7 @@ mod guard;
 mod health;
 mod jwks;
 mod pages;
+mod polls;
 mod presented;
 mod proxy;
 mod queue;
@@ -20,7 +21,6 @@ mod telling;
 
 use std::net::SocketAddr;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
@@ -30,6 +30,7 @@ use common::problem::{ErrorCode, Problem};
 use http::Method;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use polls::Gateway;
 pub use state::AppState;
 
 /// The most that the body of a request to the gateway itself may have.
@@ -43,7 +44,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(Method::GET, "/health/ready", get(health::ready)),
         endpoint(Method::POST, "/queue/token", post(queue::join)),
         endpoint(Method::DELETE, "/queue/token", delete(queue::leave)),
-        endpoint(Method::GET, "/queue/status", get(queue::status)),
+        endpoint(Method::GET, polls::PATH, get(queue::status)),
         endpoint(Method::GET, "/queue/events", get(events::events)),
         endpoint(Method::GET, "/queue/{concertId}/frontier", get(frontier::frontier)),
         endpoint(Method::GET, "/.well-known/jwks.json", get(jwks::jwks)),
@@ -53,7 +54,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
 }
 
 /// The whole gateway as a service.
-pub fn app(state: AppState) -> Router {
+pub fn app(state: AppState) -> Gateway {
     let in_flight = state.in_flight();
     let pages = if state.config.site.is_some() { Vec::new() } else { pages::unchanging_ones() };
     let limited = if state.config.site.is_some() {
@@ -68,7 +69,7 @@ pub fn app(state: AppState) -> Router {
             .route("/auth/refresh", post(sign_in::sign_in).fallback(proxy::proxy))
             .route("/auth/password", post(sign_in::sign_in).fallback(proxy::proxy))
     };
-    limited
+    let router = limited
         .fallback(elsewhere)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(in_flight, limit_in_flight))
@@ -77,7 +78,8 @@ pub fn app(state: AppState) -> Router {
             axum::response::IntoResponse::into_response(Problem::new(ErrorCode::Internal))
         }))
         .layer(from_fn(finish))
-        .with_state(state)
+        .with_state(state.clone());
+    Gateway { state, router }
 }
 
 /// What is not ours is core-api's, or the site's that stands in its place, but for what looks like the queue's: a

@@ -128,7 +128,8 @@ fn waiting(
     let poll_after_ms = u64::try_from(poll_after.as_millis()).unwrap_or(u64::MAX);
     let outlook = Outlook::of(view, room.facts().stock, ahead);
     let queue_info = QueueInfo::waiting(person.concert, (ticket.position, ahead), wait, poll_after_ms, language)
-        .with_outlook(outlook);
+        .with_outlook(outlook)
+        .with_pause(view.settings.paused);
     let queue_info = if ticket.ahead.is_some() { queue_info } else { queue_info.undrawn() };
     QueueAnswer { token, status: "waiting", queue_info, admission: None }
 }

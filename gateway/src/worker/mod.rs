@@ -18,7 +18,7 @@ mod tick;
 mod upkeep;
 mod waits;
 
-pub use room::Room;
+pub use room::{Room, Turning};
 pub use rooms::Rooms;
 pub(crate) use sessions::follow_ended_sessions;
 pub(crate) use upkeep::Tools;

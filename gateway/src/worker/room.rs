@@ -46,6 +46,15 @@ pub(super) struct Look {
     pub(super) at: Instant,
 }
 
+/// What concerns everybody who waits at once, and what they are told of the moment that it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turning {
+    status: SaleStatus,
+    mode: Mode,
+    paused: bool,
+    draw: DrawState,
+}
+
 /// For how many seconds of joins, at the fastest that was seen, numbers jump after a loss.
 const GAP_SECONDS: u32 = 5;
 
@@ -56,6 +65,7 @@ pub struct Room {
     pub(super) keys: RoomKeys,
     pub(super) store: QueueStore,
     pub(super) seen: watch::Sender<Option<Look>>,
+    turning: watch::Sender<Option<Turning>>,
     pub(super) wanted: Notify,
     /// What its people did of late, which a room that lost its memory is told again.
     pub(super) recent: Recent,
@@ -93,6 +103,7 @@ impl Room {
             keys: RoomKeys::of(concert),
             store,
             seen: watch::Sender::new(None),
+            turning: watch::Sender::new(None),
             wanted: Notify::new(),
             recent: Recent::default(),
             deal: Deal::default(),
@@ -118,6 +129,28 @@ impl Room {
 
     pub(super) fn set_facts(&self, facts: ConcertFacts) {
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+        self.note_turning();
+    }
+
+    /// Takes on what was just read of the room.
+    pub(super) fn set_view(&self, look: Look) {
+        self.seen.send_replace(Some(look));
+        self.note_turning();
+    }
+
+    /// Tells those who wait on it where something has changed for all of them.
+    fn note_turning(&self) {
+        let Some(view) = self.latest_view() else { return };
+        let RoomView { draw, ref settings, .. } = *view;
+        let now = Turning { status: self.facts().status, mode: settings.mode, paused: settings.paused, draw };
+        self.turning.send_if_modified(|turning| turning.replace(now) != Some(now));
+    }
+
+    /// What concerns everybody who waits, as it changes.
+    pub fn turning(&self) -> watch::Receiver<Option<Turning>> {
+        let mut turning = self.turning.subscribe();
+        turning.mark_unchanged();
+        turning
     }
 
     /// What this process last saw of the room, read at most two seconds ago.

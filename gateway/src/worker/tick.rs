@@ -119,7 +119,7 @@ impl Heartbeat {
         let measured = self.meter.observe(&counts, settings.version);
         let view = RoomView { counts, settings, draw, ranks, measured };
         room.figures.note_view(&view, room.context().sale_over);
-        room.seen.send_replace(Some(Look { view: Arc::new(view), at: begun }));
+        room.set_view(Look { view: Arc::new(view), at: begun });
         self.last = Some(counts);
     }
 

@@ -11,7 +11,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use common::clock::{Clock as _, ShiftedClock};
-use common::http::{ServeLimits, SetCookie, serve};
+use common::http::{App, ServeLimits, SetCookie, serve};
 use common::ids::{ConcertId, UserId};
 use common::lifecycle::Lifecycle;
 use common::tokens::{PassSigner, Role, Session, SessionKeys, TicketKeys, generate_pass_key};
@@ -77,7 +77,7 @@ pub async fn start_core() -> (Arc<Core>, SocketAddr) {
     (core, listen(app, &Lifecycle::default()).await)
 }
 
-async fn listen(app: Router, lifecycle: &Lifecycle) -> SocketAddr {
+async fn listen(app: impl App, lifecycle: &Lifecycle) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, app, ServeLimits::default(), lifecycle.draining()));

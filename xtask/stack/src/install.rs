@@ -22,6 +22,8 @@ pub enum Tool {
     Promtool,
     /// python3 with its module venv.
     Python,
+    /// wrk, which sends requests as fast as it can.
+    Wrk,
 }
 
 impl Tool {
@@ -33,6 +35,7 @@ impl Tool {
             Self::Nginx => programs::find("nginx").is_some(),
             Self::Node => ["node", "npm", "npx"].iter().all(|name| programs::find(name).is_some()),
             Self::Promtool => programs::find("promtool").is_some(),
+            Self::Wrk => programs::find("wrk").is_some(),
             // Debian's python3 has venv, but not what venv needs to put pip into it.
             Self::Python => programs::succeeds(&["python3", "-c", "import venv, ensurepip"]),
         }
@@ -48,6 +51,7 @@ impl Tool {
             Self::Node => &["nodejs", "npm"],
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv"],
+            Self::Wrk => &["wrk"],
         }
     }
 
@@ -57,7 +61,7 @@ impl Tool {
             Self::Redis => &["redis-server"],
             Self::Postgres => &["postgresql"],
             Self::Nginx => &["nginx"],
-            Self::Node | Self::Python => &[],
+            Self::Node | Self::Python | Self::Wrk => &[],
             Self::Promtool => &["prometheus"],
         }
     }
@@ -70,6 +74,7 @@ impl Tool {
             Self::Node => "node",
             Self::Promtool => "prometheus",
             Self::Python => "python",
+            Self::Wrk => "wrk",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::process::{Launch, Process};
 use crate::{ports, programs, wait};
 
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+const WORKERS: u8 = 2;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The project's configuration: what goes into nginx's `http` block.
@@ -72,8 +73,17 @@ impl Nginx {
 
     /// [`Nginx::start`] with another log file.
     pub fn start_logging_to(prefix: &Path, http: &str, port: u16, log: &Path) -> Result<Self> {
+        Self::start_with(WORKERS, prefix, http, port, log)
+    }
+
+    /// [`Nginx::start`] with one worker process, for who measures what one does.
+    pub fn start_with_one_worker(prefix: &Path, http: &str, port: u16) -> Result<Self> {
+        Self::start_with(1, prefix, http, port, &prefix.join("nginx.log"))
+    }
+
+    fn start_with(workers: u8, prefix: &Path, http: &str, port: u16, log: &Path) -> Result<Self> {
         let program = programs::find("nginx").context("nginx is not installed")?;
-        write_configuration(prefix, http)?;
+        write_configuration(workers, prefix, http)?;
         check(&program, prefix)?;
         let process = Launch::new("nginx", &program, log)
             .args(arguments(prefix))
@@ -134,7 +144,7 @@ impl Nginx {
 /// Whether nginx accepts `http` as the content of its `http` block; the error is its own message.
 pub fn check_configuration(prefix: &Path, http: &str) -> Result<()> {
     let program = programs::find("nginx").context("nginx is not installed")?;
-    write_configuration(prefix, http)?;
+    write_configuration(WORKERS, prefix, http)?;
     check(&program, prefix)
 }
 
@@ -156,7 +166,7 @@ fn arguments(prefix: &Path) -> Vec<PathBuf> {
     ]
 }
 
-fn write_configuration(prefix: &Path, http: &str) -> Result<()> {
+fn write_configuration(workers: u8, prefix: &Path, http: &str) -> Result<()> {
     std::fs::create_dir_all(prefix.join("temp"))?;
     std::fs::write(prefix.join("http.conf"), http)?;
     // Workers of a root nginx would become `nobody`, who can't enter root's home.
@@ -166,7 +176,7 @@ fn write_configuration(prefix: &Path, http: &str) -> Result<()> {
 daemon off;
 pid nginx.pid;
 error_log stderr warn;
-worker_processes 2;
+worker_processes {workers};
 worker_rlimit_nofile 8192;
 worker_shutdown_timeout 5s;
 events {{

@@ -10,7 +10,7 @@ use crate::scratch::Scratch;
 #[derive(Debug)]
 pub struct PlainNginx {
     // Dropped in this order.
-    _nginx: Nginx,
+    nginx: Nginx,
     port: u16,
     _scratch: Scratch,
 }
@@ -33,7 +33,26 @@ impl PlainNginx {
             let nginx = Nginx::start(scratch.path(), &http, port)?;
             Ok((nginx, port))
         })
-        .map(|(nginx, port)| Self { _nginx: nginx, port, _scratch: scratch })
+        .map(|(nginx, port)| Self { nginx, port, _scratch: scratch })
+    }
+
+    /// Answers every request with what the `location` block says, from one worker process, at its best: for who
+    /// measures what nginx can do.
+    pub fn start_ceiling(location: &str) -> Result<Self> {
+        let scratch = Scratch::new("ceiling")?;
+        let (nginx, port) = ports::with_port(None, |port| {
+            let http = format!(
+                "keepalive_requests 1000000000; sendfile on; tcp_nopush on; open_file_cache max=10;
+                 server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ {location} }} }}"
+            );
+            Ok((Nginx::start_with_one_worker(scratch.path(), &http, port)?, port))
+        })?;
+        Ok(Self { nginx, port, _scratch: scratch })
+    }
+
+    /// The nginx itself.
+    pub fn nginx(&self) -> &Nginx {
+        &self.nginx
     }
 
     /// `http://127.0.0.1:<port>`

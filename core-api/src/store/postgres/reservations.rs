@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use common::ids::{ConcertId, ReservationId, SeatId, UserId};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::errors::violated;
@@ -60,13 +60,15 @@ impl Db {
     ) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
         let committing = AtomicBool::new(false);
         let written = within(async {
-            let mut transaction = self.pool.begin().await?;
-            lock_user_of_concert(&mut transaction, &hold.order).await?;
-            check_limit(&mut transaction, &hold.order, rules).await?;
-            let rows = insert_pending(&mut transaction, hold, rules).await?;
-            if rows.len() != hold.ids.len() || !mark_reserved(&mut transaction, &hold.order, For::Everybody).await? {
-                return Err(EffectError::Refused(ReserveRefusal::SeatTaken));
+            if record.claim.is_none() {
+                // One statement is a transaction of its own.
+                let mut connection = self.pool.acquire().await?;
+                committing.store(true, Ordering::Relaxed);
+                let rows = hold_seats(&mut connection, hold, rules, For::Everybody).await?;
+                return conclude(&mut connection, record, held(hold, rows)?).await;
             }
+            let mut transaction = self.pool.begin().await?;
+            let rows = hold_seats(&mut transaction, hold, rules, For::Everybody).await?;
             let done = conclude(&mut transaction, record, held(hold, rows)?).await?;
             committing.store(true, Ordering::Relaxed);
             transaction.commit().await?;
@@ -162,8 +164,8 @@ impl Db {
     }
 }
 
-/// From here to the end of the transaction nobody else changes what this user has of this concert.
-pub(super) async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
+/// From here to the end of the transaction nobody else changes what this user has of this concert, see `hold_seats`.
+async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
         format!("hold:{}:{}", order.concert, order.user)
@@ -173,84 +175,44 @@ pub(super) async fn lock_user_of_concert(transaction: &mut PgConnection, order: 
     Ok(())
 }
 
-pub(super) async fn check_limit(
-    transaction: &mut PgConnection,
-    order: &Order,
-    rules: HoldRules,
-) -> Result<(), EffectError<ReserveRefusal>> {
-    let row = sqlx::query!(
-        r#"SELECT (SELECT count(*) FROM reservations
-                   WHERE user_id = $1 AND concert_id = $2 AND status IN ('pending', 'completed')) AS "live!",
-                  (SELECT seats_per_user FROM concerts WHERE id = $2) AS seats_per_user"#,
-        order.user.as_uuid(),
-        order.concert.as_uuid()
-    )
-    .fetch_one(transaction)
-    .await?;
-    let limit = row.seats_per_user.map_or_else(|| i64::from(rules.seats_per_user), i64::from);
-    let wanted = i64::try_from(order.seats.len()).unwrap_or(i64::MAX);
-    if row.live.saturating_add(wanted) > limit {
-        return Err(EffectError::Refused(ReserveRefusal::SeatLimit));
-    }
-    Ok(())
-}
-
-/// Rows for those seats that are free; fewer than asked for where one is not.
-pub(super) async fn insert_pending(
-    transaction: &mut Transaction<'_, Postgres>,
-    hold: &NewHold,
-    rules: HoldRules,
-) -> Result<Vec<HeldRow>, EffectError<ReserveRefusal>> {
-    let ids: Vec<Uuid> = hold.ids.iter().map(|id| id.as_uuid()).collect();
-    let seats: Vec<Uuid> = hold.order.seats.iter().map(|seat| seat.id.as_uuid()).collect();
-    sqlx::query_as!(
-        HeldRow,
-        "INSERT INTO reservations (id, user_id, concert_id, seat_id, amount, reserved_at, payment_deadline, hold_fence)
-         SELECT wanted.id, $3, s.concert_id, s.id, s.price, at, at + make_interval(secs => $5), $6
-         FROM now_utc() AS at, unnest($1::uuid[], $2::uuid[]) AS wanted (id, seat_id)
-         JOIN seats s ON s.id = wanted.seat_id
-         WHERE s.concert_id = $4 AND s.status = 'available'
-         ORDER BY s.id
-         RETURNING id, seat_id, amount, reserved_at, payment_deadline",
-        &ids,
-        &seats,
-        hold.order.user.as_uuid(),
-        hold.order.concert.as_uuid(),
-        f64::from(rules.hold_seconds),
-        hold.fence
-    )
-    .fetch_all(&mut **transaction)
-    .await
-    .map_err(|error| match violated(&error) {
-        Some("reservations_live_seat_id_key") => EffectError::Refused(ReserveRefusal::SeatTaken),
-        Some("reservations_user_id_fkey") => EffectError::Refused(ReserveRefusal::UnknownUser),
-        _ => error.into(),
-    })
-}
-
-/// For whom seats are marked: one that has come free is first theirs who wait.
+/// For whom seats are held: one that has come free is first theirs who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Everybody,
     WhoWaits,
 }
 
-/// Whether all seats were free to be marked.
-pub(super) async fn mark_reserved(
-    transaction: &mut PgConnection,
-    order: &Order,
+/// Holds all the seats or none. After a refusal the transaction is to be given up.
+pub(super) async fn hold_seats(
+    connection: &mut PgConnection,
+    hold: &NewHold,
+    rules: HoldRules,
     whom: For,
-) -> Result<bool, sqlx::Error> {
-    let seats: Vec<Uuid> = order.seats.iter().map(|seat| seat.id.as_uuid()).collect();
-    let marked = sqlx::query!(
-        "UPDATE seats SET status = 'reserved_temp'
-         WHERE id = ANY($1) AND status = 'available' AND (NOT handing_on OR $2)",
+) -> Result<Vec<HeldRow>, EffectError<ReserveRefusal>> {
+    let ids: Vec<Uuid> = hold.ids.iter().map(|id| id.as_uuid()).collect();
+    let seats: Vec<Uuid> = hold.order.seats.iter().map(|seat| seat.id.as_uuid()).collect();
+    let rows = sqlx::query_as!(
+        HeldRow,
+        r#"SELECT id AS "id!", seat_id AS "seat_id!", amount AS "amount!", reserved_at AS "reserved_at!",
+                  payment_deadline AS "payment_deadline!"
+           FROM hold_seats($1, $2, $3, $4, $5, $6, $7, $8)"#,
+        &ids,
         &seats,
+        hold.order.user.as_uuid(),
+        hold.order.concert.as_uuid(),
+        hold.fence,
+        i32::try_from(rules.seats_per_user).unwrap_or(i32::MAX),
+        f64::from(rules.hold_seconds),
         whom == For::WhoWaits
     )
-    .execute(transaction)
-    .await?;
-    Ok(usize::try_from(marked.rows_affected()).is_ok_and(|marked| marked == seats.len()))
+    .fetch_all(connection)
+    .await
+    .map_err(|error| match violated(&error) {
+        Some("reservations_live_seat_id_key") => EffectError::Refused(ReserveRefusal::SeatTaken),
+        Some("reservations_user_id_fkey") => EffectError::Refused(ReserveRefusal::UnknownUser),
+        _ => EffectError::from(error),
+    })?;
+    if rows.is_empty() { Err(EffectError::Refused(ReserveRefusal::SeatLimit)) } else { Ok(rows) }
 }
 
 /// The reservations in the order they were asked for.

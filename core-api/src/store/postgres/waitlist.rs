@@ -7,7 +7,7 @@ use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 use uuid::Uuid;
 
 use super::errors::violated;
-use super::reservations::{For, check_limit, insert_pending, lock_user_of_concert, mark_reserved};
+use super::reservations::{For, hold_seats};
 use super::{Db, HoldRules, NewHold, utc, within};
 use crate::domain::Fault;
 use crate::domain::effect::EffectError;
@@ -202,12 +202,7 @@ impl Db {
         let committing = AtomicBool::new(false);
         let written = within(async {
             let mut transaction = self.pool.begin().await?;
-            lock_user_of_concert(&mut transaction, &hold.order).await?;
-            check_limit(&mut transaction, &hold.order, rules).await.map_err(refused)?;
-            let rows = insert_pending(&mut transaction, hold, rules).await.map_err(refused)?;
-            if rows.len() != hold.ids.len() || !mark_reserved(&mut transaction, &hold.order, For::WhoWaits).await? {
-                return Err(EffectError::Refused(OfferRefusal::SeatGone));
-            }
+            hold_seats(&mut transaction, hold, rules, For::WhoWaits).await.map_err(refused)?;
             let reservation = hold.ids.first().map(|id| id.as_uuid());
             let offered = sqlx::query!(
                 "UPDATE waitlist w SET reservation_id = $2
