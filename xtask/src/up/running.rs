@@ -51,7 +51,10 @@ impl Running {
         steps.take("Applying migrations", "Database migrated", || setup.migrate())?;
         steps.take("Loading demo data", "Demo data loaded", || setup.demo())?;
         running.start_services(plan, &setup, &steps)?;
-        settings::write_stack_file(plan, &setup, &Settings::of(&setup.binaries.join("gateway"))?)?;
+        let processes: Vec<String> =
+            running.processes().map(|process| format!("{}={}", process.name(), process.pid())).collect();
+        let gateway = Settings::of(&setup.binaries.join("gateway"))?;
+        settings::write_stack_file(plan, &setup, &gateway, &processes.join(","))?;
         running.told_in = Some(plan.data.clone());
         Ok(running)
     }
