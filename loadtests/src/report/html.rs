@@ -1,7 +1,8 @@
 //! The report as one page that needs nothing else: no script, no network; light and dark.
 
 use super::chart::{Series, escape, lines};
-use super::{QUANTILES, Report, counts, human_ms, seconds, surge, waits};
+use super::{QUANTILES, Report, counts, human_ms, overload, seconds, surge, waits};
+use crate::stats::overload::OverloadFigures;
 use crate::stats::{Bucket, Step};
 
 const STYLE: &str = include_str!("report.css");
@@ -156,7 +157,15 @@ fn taken(report: &Report) -> String {
     let Some(taken) = &report.surge else { return String::new() };
     let remarks = concat(surge::remarks(taken).iter().map(|remark| format!("<p>{}</p>", escape(remark))));
     let table = table(&surge::head(), surge::rows(&taken.usage).into_iter().map(Vec::from));
-    format!("<h2>What it took</h2>{remarks}{table}{}", surge::charts(&taken.usage))
+    let overload = taken.overload.as_ref().map(overload_section).unwrap_or_default();
+    format!("<h2>What it took</h2>{remarks}{table}{}{overload}", surge::charts(&taken.usage))
+}
+
+fn overload_section(figures: &OverloadFigures) -> String {
+    let sentences = concat(overload::sentences(figures).iter().map(|text| format!("<p>{}</p>", escape(text))));
+    let stages = table(&overload::head(), overload::rows(figures).into_iter().map(Vec::from));
+    let usage = table(&surge::head(), surge::rows(&figures.usage).into_iter().map(Vec::from));
+    format!("<h2>Overload</h2>{sentences}{stages}{usage}")
 }
 
 fn latency(report: &Report) -> String {

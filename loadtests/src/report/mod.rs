@@ -3,6 +3,7 @@
 mod chart;
 mod html;
 mod json;
+mod overload;
 mod surge;
 pub(crate) mod terminal;
 mod waits;

@@ -6,10 +6,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::chart::{Series, lines};
-use super::{human_ms, seconds};
+use super::{human_ms, overload, seconds};
 use crate::stats::micros;
 use crate::stats::surge::SurgeFigures;
-use crate::usage::{Share, Usage};
+use crate::usage::{Share, Total, Usage};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -19,7 +19,7 @@ pub(super) fn head() -> [String; 4] {
 }
 
 pub(super) fn rows(usage: &Usage) -> Vec<[String; 4]> {
-    let total = |total: crate::usage::Total<'_>| {
+    let total = |total: Total<'_>| {
         [
             total.name.to_owned(),
             cores(total.cores_mean),
@@ -28,9 +28,10 @@ pub(super) fn rows(usage: &Usage) -> Vec<[String; 4]> {
         ]
     };
     let mut rows: Vec<_> = usage.totals().into_iter().map(total).collect();
-    let (mean, max) = usage.machine();
     let machine = format!("all of the machine's {}", usage.machine_cores);
-    rows.push([machine, cores(mean), cores(max), String::new()]);
+    for (name, (mean, max)) in [("everything else".to_owned(), usage.others()), (machine, usage.machine())] {
+        rows.push([name, cores(mean), cores(max), String::new()]);
+    }
     rows
 }
 
@@ -40,16 +41,7 @@ pub(super) fn remarks(surge: &SurgeFigures) -> Vec<String> {
     if let Some(why) = &surge.usage.missing {
         remarks.push(format!("Not measured were the stack's processes: {why}."));
     }
-    let (busy, _) = surge.usage.machine();
-    #[expect(clippy::cast_precision_loss, reason = "a machine has some hundred cores")]
-    let cores = surge.usage.machine_cores as f64;
-    if cores > 0.0 && busy > cores * 0.9 {
-        remarks.push(
-            "The machine was busy throughout: generator and servers took CPU from each other, and with machines of their \
-             own the servers would do more."
-                .to_owned(),
-        );
-    }
+    remarks.extend(shared_machine(&surge.usage));
     let waited = surge.waited;
     if waited.requests > 0 {
         remarks.push(format!(
@@ -61,14 +53,38 @@ pub(super) fn remarks(surge: &SurgeFigures) -> Vec<String> {
     remarks
 }
 
+/// Whether those measured took CPU from each other, or others from them.
+pub(super) fn shared_machine(usage: &Usage) -> Option<String> {
+    #[expect(clippy::cast_precision_loss, reason = "a machine has some hundred cores")]
+    let all = usage.machine_cores as f64;
+    let ((_, busiest), (others, _)) = (usage.machine(), usage.others());
+    let others = if usage.missing.is_none() && others > all * 0.1 {
+        format!(", and programs that have nothing to do with them had {others:.2} cores of it")
+    } else {
+        String::new()
+    };
+    (busiest > all * 0.9).then(|| {
+        format!(
+            "The machine was as busy as it can be: generator and servers took CPU from each other{others}. With machines of \
+             their own the servers would do more."
+        )
+    })
+}
+
 pub(super) fn write_lines(out: &mut impl Write, surge: &SurgeFigures) -> Result<()> {
-    let [process, mean, max, memory] = head();
-    writeln!(out, "{process:<26}{mean:>14}{max:>22}{memory:>18}")?;
-    for [process, mean, max, memory] in rows(&surge.usage) {
-        writeln!(out, "{}", format!("{process:<26}{mean:>14}{max:>22}{memory:>18}").trim_end())?;
-    }
+    write_usage(out, &surge.usage)?;
     for remark in remarks(surge) {
         writeln!(out, "{remark}")?;
+    }
+    let Some(figures) = &surge.overload else { return Ok(()) };
+    writeln!(out)?;
+    overload::write_lines(out, figures)
+}
+
+/// A line for each process.
+pub(super) fn write_usage(out: &mut impl Write, usage: &Usage) -> Result<()> {
+    for [process, mean, max, memory] in [head()].into_iter().chain(rows(usage)) {
+        writeln!(out, "{}", format!("{process:<26}{mean:>14}{max:>22}{memory:>18}").trim_end())?;
     }
     Ok(())
 }
@@ -82,23 +98,17 @@ pub(super) fn charts(usage: &Usage) -> String {
             Series { name: kind, points: usage.samples.iter().map(|it| (seconds(it.at), sum(&it.each))).collect() }
         })
     };
-    let machine = Series {
-        name: "whole machine",
-        points: usage.samples.iter().map(|sample| (seconds(sample.at), sample.machine_cores)).collect(),
+    let others = Series {
+        name: "everything else",
+        points: usage.samples.iter().map(|sample| (seconds(sample.at), sample.others())).collect(),
     };
-    let cpu: Vec<_> = series(|share| share.cores).chain([machine]).collect();
+    let cpu: Vec<_> = series(|share| share.cores).chain([others]).collect();
     let memory: Vec<_> = series(|share| mib(share.memory_bytes)).collect();
     [lines("CPU, in cores", "", &cpu), lines("Memory", "MiB", &memory)].concat()
 }
 
 pub(super) fn document(surge: &SurgeFigures) -> Value {
     let usage = &surge.usage;
-    let total = |total: crate::usage::Total<'_>| {
-        json!({
-            "name": total.name, "cpuCoresMean": total.cores_mean, "cpuCoresMax": total.cores_max,
-            "memoryMaxBytes": total.memory_max_bytes,
-        })
-    };
     let each = |shares: &[Share]| {
         let share = |share: &Share| json!({ "cpuCores": share.cores, "memoryBytes": share.memory_bytes });
         usage.names.iter().cloned().zip(shares.iter().map(share)).collect::<serde_json::Map<_, _>>()
@@ -110,13 +120,25 @@ pub(super) fn document(surge: &SurgeFigures) -> Value {
     });
     json!({
         "machineCores": usage.machine_cores,
-        "processes": usage.totals().into_iter().map(total).collect::<Vec<_>>(),
+        "processes": processes(usage),
         "notMeasured": usage.missing,
         "usageOverTime": over_time.collect::<Vec<_>>(),
         "requestsThatWaitedForAConnection": surge.waited.requests,
         "longestWaitForAConnectionSeconds": seconds(surge.waited.longest),
         "remarks": remarks(surge),
+        "overload": surge.overload.as_ref().map(overload::document),
     })
+}
+
+/// Each process over the whole time.
+pub(super) fn processes(usage: &Usage) -> Value {
+    let total = |total: Total<'_>| {
+        json!({
+            "name": total.name, "cpuCoresMean": total.cores_mean, "cpuCoresMax": total.cores_max,
+            "memoryMaxBytes": total.memory_max_bytes,
+        })
+    };
+    usage.totals().into_iter().map(total).collect()
 }
 
 /// `0.43 cores`.
@@ -139,7 +161,7 @@ mod tests {
 
     #[test]
     fn each_process_has_a_line_and_replicas_share_a_graph() {
-        let surge = SurgeFigures { usage: usage(), waited: WaitedInFlight::default() };
+        let surge = SurgeFigures { usage: usage(), waited: WaitedInFlight::default(), overload: None };
         let mut out = Vec::new();
         write_lines(&mut out, &surge).unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -155,13 +177,14 @@ mod tests {
         let mut surge = SurgeFigures {
             usage: Usage { missing: Some("it is elsewhere".to_owned()), ..usage() },
             waited: WaitedInFlight { requests: 7, longest: Duration::from_millis(20) },
+            overload: None,
         };
         for sample in &mut surge.usage.samples {
             sample.machine_cores = 1.95;
         }
         let said = remarks(&surge).join("\n");
         assert!(
-            said.contains("elsewhere") && said.contains("busy throughout") && said.contains("7 requests"),
+            said.contains("elsewhere") && said.contains("as busy as it can be") && said.contains("7 requests"),
             "{said}"
         );
         assert_eq!(document(&surge)["notMeasured"], "it is elsewhere");

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::crowd::Crowd;
+use super::crowd::{self, Crowd};
 use super::options::{ComingArgs, RunArgs, share};
 use super::requests::Sender;
 use super::verdict;
@@ -124,6 +124,7 @@ impl Run {
         };
         let visit_max = Duration::from_secs(args.visitor_seconds);
         let reason = crowd.send(|number, arrival| self.visitor(number, arrival, visit_max)).await;
+        crowd::leave_at_once_when_asked_again();
         watching.end().await;
         asking.end().await;
         reason

@@ -33,7 +33,8 @@ impl Sender<'_> {
         let mut last = String::new();
         for attempt in 1..=ATTEMPTS_MAX {
             let sent = Instant::now();
-            let outcome = self.client.send(request).await;
+            // In a box of its own, which is there while it is under way only: a hundred thousand wait between two polls.
+            let outcome = Box::pin(self.client.send(request)).await;
             self.recorder.attempt(step, sent, &outcome);
             let advice = match outcome {
                 Ok(answer) if !is_later(&answer) => {

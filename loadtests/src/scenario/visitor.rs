@@ -1,6 +1,7 @@
 //! One visitor's journey: from signing up, or from joining with an account that is there, to a paid ticket.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -55,7 +56,7 @@ pub(crate) enum Entry {
         charge: Decimal,
     },
     /// They have them, with money.
-    Prepared(Box<Accounts>),
+    Prepared(Arc<Accounts>),
 }
 
 /// Who a visitor is, as requests show it.

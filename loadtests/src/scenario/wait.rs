@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::accounts::SessionMaker;
 use super::ahead::AheadCheck;
-use super::crowd::Crowd;
+use super::crowd::{self, Crowd};
 use super::options::{ComingArgs, RunArgs, share};
 use super::requests::Sender;
 use super::waiter::{WaitPlan, Waiter};
@@ -137,6 +137,7 @@ impl Run {
             too_long: "the time limit (--max-seconds)",
         };
         let reason = crowd.send(|number, arrival| self.visitor(number, arrival)).await;
+        crowd::leave_at_once_when_asked_again();
         watching.end().await;
         asking.end().await;
         reason

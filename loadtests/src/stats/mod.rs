@@ -1,5 +1,6 @@
 //! What happened in a run: counted and measured while it runs, bounded whatever happens.
 
+pub(crate) mod overload;
 mod recorder;
 pub(crate) mod surge;
 mod timeline;

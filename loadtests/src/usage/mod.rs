@@ -51,6 +51,12 @@ pub(crate) struct UsageSample {
     pub(crate) machine_cores: f64,
 }
 
+impl UsageSample {
+    pub(crate) fn others(&self) -> f64 {
+        (self.machine_cores - self.each.iter().map(|share| share.cores).sum::<f64>()).max(0.0)
+    }
+}
+
 /// One process' share.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Share {
@@ -97,7 +103,16 @@ impl Usage {
 
     /// Mean and maximum of the cores that were busy, whatever with.
     pub(crate) fn machine(&self) -> (f64, f64) {
-        let cores: Vec<f64> = self.samples.iter().map(|sample| sample.machine_cores).collect();
+        self.cores(|sample| sample.machine_cores)
+    }
+
+    /// Mean and maximum of the cores that were busy with what is not measured: other programs, and the kernel's own work.
+    pub(crate) fn others(&self) -> (f64, f64) {
+        self.cores(UsageSample::others)
+    }
+
+    fn cores(&self, of: fn(&UsageSample) -> f64) -> (f64, f64) {
+        let cores: Vec<f64> = self.samples.iter().map(of).collect();
         (mean(&cores), cores.iter().copied().fold(0.0, f64::max))
     }
 

@@ -226,6 +226,7 @@ fn start_nginx(plan: &Plan, gateways: &[Service]) -> Result<Nginx> {
     let addresses: Vec<_> = gateways.iter().map(Service::address).collect();
     let mut values = nginx_values(&addresses, &prefix, &plan.logs().join("nginx-access.log"));
     values.insert("LISTEN", format!("127.0.0.1:{}", plan.port));
+    values.extend(plan.nginx_limits.clone());
     let http = nginx::render(&nginx::template()?, &values)?;
     Nginx::start_logging_to(&prefix, &http, plan.port, &plan.logs().join("nginx.log"))
 }

@@ -46,7 +46,7 @@ pub(super) struct RoomArgs {
 
 impl RoomArgs {
     /// The fields of `PUT /admin/queues/{concertId}`.
-    fn fields(self) -> serde_json::Map<String, Value> {
+    pub(super) fn fields(self) -> serde_json::Map<String, Value> {
         let fields = [
             ("admitPerSecond", self.admit_per_second.map(Value::from)),
             ("burst", self.burst.map(Value::from)),
@@ -124,8 +124,8 @@ impl<'a> Manager<'a> {
         })
     }
 
-    pub(super) async fn set_up_room(&self, concert: Uuid, room: RoomArgs) -> Result<()> {
-        let fields = room.fields();
+    /// Sets these fields of `PUT /admin/queues/{concertId}`.
+    pub(super) async fn set_up_room(&self, concert: Uuid, fields: serde_json::Map<String, Value>) -> Result<()> {
         if fields.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The surge: everybody arrives within seconds, for a concert that has a seat for few of them.
 
 mod hall;
+mod overload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use self::hall::{Manager, RoomArgs};
+use self::overload::{Overload, OverloadArgs};
 use super::accounts::{Accounts, SessionMaker};
-use super::crowd::Crowd;
+use super::crowd::{self, Crowd};
 use super::options::RunArgs;
 use super::requests::Sender;
 use super::verdict;
@@ -61,6 +63,8 @@ pub(crate) struct SurgeArgs {
     #[arg(long, value_name = "NAME=PROCESS-ID", value_delimiter = ',')]
     processes: Vec<Watched>,
     #[command(flatten)]
+    overload: OverloadArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -69,16 +73,23 @@ pub(crate) async fn run(args: &SurgeArgs) -> Result<Verdict> {
     let run = Run::prepare(args).await?;
     terminal::print_start(&run.facts)?;
     let interrupted = run.send_visitors(args).await;
+    let overload = match &run.overload {
+        Some(overload) if interrupted.is_none() => Some(overload.run().await),
+        _ => None,
+    };
+    crowd::leave_at_once_when_asked_again();
+    let mut findings = run.judge(args, interrupted).await;
+    findings.extend(overload.as_ref().map(overload::finding));
     let report = Report {
         facts: run.facts.clone(),
         interrupted,
-        findings: run.judge(args, interrupted).await,
+        findings,
         figures: run.recorder.snapshot(),
         samples: run.watch.samples(),
         // The rest is to be told "later" at once; visitors come back then, and it is counted.
         excused: Excused::Busy,
         waits: None,
-        surge: Some(SurgeFigures { usage: run.usage.snapshot(), waited: run.client.waited_in_flight() }),
+        surge: Some(SurgeFigures { usage: run.usage.snapshot(), waited: run.client.waited_in_flight(), overload }),
     };
     report::publish(&report, args.run.report.as_deref())
 }
@@ -94,6 +105,7 @@ struct Run {
     watch: RoomWatch,
     store_watch: StoreWatch,
     usage: UsageWatch,
+    overload: Option<Overload>,
     seed: u64,
 }
 
@@ -109,8 +121,8 @@ impl Run {
         let limits = if args.run.no_check { Limits::default() } else { args.run.target.limits()? };
         let processes = args.run.target.processes(&args.processes)?;
         let mut database = connect(&args.run.target.database_url()?).await?;
-        let concert = args.make_concert(&client, &mut database, &sessions).await?;
-        let accounts = Accounts::new(sessions);
+        let (concert, line) = args.make_concerts(&client, &mut database, &sessions).await?;
+        let accounts = Arc::new(Accounts::new(sessions));
         let took = args.make_accounts(&accounts, &mut database).await?;
         let seed = args.run.seed();
         let length_max = Duration::from_secs(args.max_duration_seconds);
@@ -119,9 +131,12 @@ impl Run {
             format!("{} accounts with money were made before, in {:.1} s.", args.users, took.as_secs_f64()),
             args.room.describe(),
         ];
+        let overload = line.map(|line| {
+            Overload::new(args.overload, (accounts.clone(), args.users), line.id, client.origin(), processes.clone())
+        });
         let plan = Plan {
             concert: concert.id,
-            entry: Entry::Prepared(Box::new(accounts)),
+            entry: Entry::Prepared(accounts),
             poll_slack: Duration::from_millis(args.run.order_slack_ms),
             lapse: 0.0,
             leave: true,
@@ -136,6 +151,7 @@ impl Run {
             watch: RoomWatch::new(limits),
             store_watch: StoreWatch::every(Duration::from_secs(args.check_every_seconds)),
             usage: UsageWatch::new(processes, length_max),
+            overload: overload.transpose()?,
             seed,
         })
     }
@@ -209,23 +225,31 @@ impl SurgeArgs {
         (self.users, f64::from(self.users) / f64::from(self.within_seconds))
     }
 
-    async fn make_concert(
+    /// The concert that is sold, and one more for the overload.
+    async fn make_concerts(
         &self,
         client: &Client,
         database: &mut PgConnection,
         sessions: &SessionMaker,
-    ) -> Result<Concert> {
+    ) -> Result<(Concert, Option<Concert>)> {
         let manager = Manager::appoint(client, database, sessions).await?;
-        let name = format!("Load test: surge of {}, {}", self.users, Utc::now().format("%Y-%m-%d %H:%M:%S UTC"));
-        let made = async {
-            let concert = manager.make_concert(&name, self.seats).await?;
-            manager.set_up_room(concert.id, self.room).await?;
-            Ok(concert)
-        };
-        let made: Result<Concert> = made.await;
+        let made = self.make_concerts_by(&manager).await;
         // Whatever became of it, nobody is left who may run sales.
         manager.dismiss(database).await?;
         made
+    }
+
+    async fn make_concerts_by(&self, manager: &Manager<'_>) -> Result<(Concert, Option<Concert>)> {
+        let now = Utc::now().format("%Y-%m-%d %H:%M:%S UTC");
+        let concert = manager.make_concert(&format!("Load test: surge of {}, {now}", self.users), self.seats).await?;
+        manager.set_up_room(concert.id, self.room.fields()).await?;
+        if !self.overload.overload {
+            return Ok((concert, None));
+        }
+        let line = manager.make_concert(&format!("Load test: overload, {now}"), 1).await?;
+        let paused = [("paused".to_owned(), true.into())].into_iter().collect();
+        manager.set_up_room(line.id, paused).await?;
+        Ok((concert, Some(line)))
     }
 
     /// How long it took.
