@@ -146,7 +146,8 @@ impl Visitor<'_> {
             Entry::Prepared(accounts) => (Identity::Prepared(accounts, self.number), arrival),
         };
         let pass = self.wait_for_admission(&who, joins_at).await?;
-        let bought = self.buy(&who, &pass).await;
+        // In a box, as most never come so far.
+        let bought = Box::pin(self.buy(&who, &pass)).await;
         let left = if self.plan.leave { self.leave(&pass).await } else { Ok(()) };
         bought.and(left)
     }

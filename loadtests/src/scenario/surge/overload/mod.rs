@@ -30,6 +30,8 @@ const RAMP_FIRST_PER_SECOND: u32 = 1_000;
 const RAMP_STEP: (u32, u32) = (4, 3);
 const RAMP_STAGE: Duration = Duration::from_secs(4);
 const RAMP_STAGES_MAX: usize = 20;
+/// So often in a row a rate must not be kept up with: once may be another program's fault.
+const RAMP_FAILURES: u32 = 2;
 /// Between two stages, what is left of the one before gets done.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -103,11 +105,17 @@ impl Overload {
         self.stage(Pace { per_second: JOINS_PER_SECOND, length, patience: Duration::from_mins(10) }).await;
         let patience = figures.patience;
         let mut per_second = RAMP_FIRST_PER_SECOND;
-        while figures.ramp.len() < RAMP_STAGES_MAX && figures.ramp.last().is_none_or(Stage::keeps_up) {
+        let mut failed = 0;
+        while figures.ramp.len() < RAMP_STAGES_MAX && failed < RAMP_FAILURES {
             let stage = self.stage(Pace { per_second, length: RAMP_STAGE, patience }).await;
             eprintln!("overload: of {per_second} a second, {:.0} are served in time", stage.goodput());
+            if stage.keeps_up() {
+                failed = 0;
+                per_second = per_second * RAMP_STEP.0 / RAMP_STEP.1;
+            } else {
+                failed += 1;
+            }
             figures.ramp.push(stage);
-            per_second = per_second * RAMP_STEP.0 / RAMP_STEP.1;
         }
         let per_second = times(figures.peak(), self.args.overload_factor);
         let length = Duration::from_secs(self.args.overload_seconds);
