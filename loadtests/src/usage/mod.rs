@@ -21,6 +21,8 @@ pub(crate) const GENERATOR: &str = "generator";
 /// However long a run is, there are at most this many samples.
 const SAMPLES_MAX: u64 = 600;
 
+const STRETCH_MIN: Duration = Duration::from_millis(100);
+
 /// A process whose use is measured, with all that it has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Watched {
@@ -188,15 +190,18 @@ impl UsageWatch {
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.tick().await;
-        loop {
+        while !stop.is_cancelled() {
+            // The last stretch is shorter, or a short run would have none.
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => {}
                 _ = ticks.tick() => {}
             }
             let after = self.counters().await;
             if let (Some(before), Some(after)) = (&before, &after) {
                 let mut usage = self.usage();
-                if u64::try_from(usage.samples.len()).is_ok_and(|count| count < SAMPLES_MAX) {
+                let has_room = u64::try_from(usage.samples.len()).is_ok_and(|count| count < SAMPLES_MAX);
+                // A tick of a hundredth of a second says nothing of a stretch that is not much longer.
+                if has_room && after.at - before.at > STRETCH_MIN {
                     usage.samples.push(between(before, after, started));
                 }
             }

@@ -232,7 +232,8 @@ async fn reserve(State(hall): State<Shared>, headers: HeaderMap, Json(body): Jso
     let is_wanted = |(id, status): &&mut (Uuid, &str)| {
         if best { *status == "available" } else { id.to_string() == wanted }
     };
-    let Some(seat) = hall.seats.iter_mut().find(is_wanted) else {
+    let hidden = usize::from(hall.fault == Fault::HidesASeat);
+    let Some(seat) = hall.seats.iter_mut().skip(hidden).find(is_wanted) else {
         return if best { problem(409, "no_seats_together") } else { problem(404, "not_found") };
     };
     if seat.1 != "available" && !twice {

@@ -34,13 +34,13 @@ const SETTINGS_SEEN_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct RoomArgs {
     /// Lets so many people in a second, fractions allowed [default: what the stack was started with]
-    #[arg(id = "set_admit_per_second", long = "set-admit-per-second")]
+    #[arg(id = "set_admit_per_second", long = "set-admit-per-second", value_name = "PERSONS")]
     admit_per_second: Option<f64>,
     /// Lets so many in at once after a lull [default: what the stack was started with]
-    #[arg(id = "set_burst", long = "set-burst")]
+    #[arg(id = "set_burst", long = "set-burst", value_name = "PERSONS")]
     burst: Option<u32>,
     /// Lets so many be inside at a time [default: what the stack was started with]
-    #[arg(id = "set_max_active", long = "set-max-active")]
+    #[arg(id = "set_max_active", long = "set-max-active", value_name = "PERSONS")]
     max_active: Option<u32>,
 }
 
