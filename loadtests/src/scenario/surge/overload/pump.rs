@@ -91,3 +91,64 @@ impl Shared {
         what(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::tokens::SessionKeys;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use uuid::Uuid;
+
+    use super::super::super::super::accounts::{Accounts, SessionMaker};
+    use super::*;
+
+    const SERVED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"token\":\"t\"}";
+    const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+    /// Answers joins with success and polls with a refusal, each after a while.
+    async fn server(takes: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut read = [0; 4_096];
+                    while let Ok(length @ 1..) = stream.read(&mut read).await {
+                        tokio::time::sleep(takes).await;
+                        let answer = if read[..length].starts_with(b"POST") { SERVED } else { REFUSED };
+                        if stream.write_all(answer.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        format!("http://{address}")
+    }
+
+    async fn stage(takes: Duration, connections: u32) -> Stage {
+        let keys = SessionKeys::new(&["a-secret-of-the-test-that-is-long-enough"]).unwrap();
+        let accounts = Arc::new(Accounts::new(SessionMaker::new(keys)));
+        let line = Line::new(accounts, 10, Uuid::nil(), &server(takes).await).unwrap();
+        let pace = Pace { per_second: 50, length: Duration::from_secs(2), patience: Duration::from_millis(50) };
+        pump(&Arc::new(line), pace, connections).await
+    }
+
+    #[tokio::test]
+    async fn every_request_is_accounted_for() {
+        let stage = stage(Duration::ZERO, 50).await;
+        assert_eq!(stage.served.len() + stage.refused.len() + stage.not_sent, 100);
+        assert!(stage.served.len() >= 10 && stage.refused.len() > stage.served.len(), "{stage:?}");
+        assert_eq!((stage.without_advice, stage.other, stage.no_answer), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_connection_is_not_sent_and_waiting_for_one_is_latency() {
+        let takes = Duration::from_millis(200);
+        let stage = stage(takes, 1).await;
+        let sent = stage.served.len() + stage.refused.len();
+        assert!(stage.not_sent > 50 && sent + stage.not_sent == 100, "{stage:?}");
+        let longest = stage.served.max().max(stage.refused.max());
+        assert!(longest >= u64::try_from(takes.as_micros()).unwrap(), "{longest} µs");
+    }
+}
