@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::journey::{self, JourneyArgs};
+use crate::scenario::surge::{self, SurgeArgs};
 use crate::scenario::wait::{self, WaitArgs};
 use crate::{check, target::TargetArgs};
 
-/// Judges a running stack: `loadtests journey …`, `loadtests wait …`, `loadtests check …`.
+/// Judges a running stack: `loadtests journey …`, `loadtests wait …`, `loadtests surge …`, `loadtests check …`.
 #[derive(Debug, Parser)]
 #[command(name = "loadtests", version, about = "Load scenarios that judge a running stack")]
 #[command(after_help = "Exit code: 0 all is well; 1 something that must hold does not, or an answer was wrong; \
@@ -24,6 +25,8 @@ enum Scenario {
     Journey(JourneyArgs),
     /// Visitors join the waiting room, poll as told, and go in or give up; nobody buys
     Wait(WaitArgs),
+    /// All arrive within seconds for a concert of few seats, with accounts that are made before
+    Surge(SurgeArgs),
     /// Only the checks: seats, money and rooms as they are now
     Check {
         #[command(flatten)]
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         match &cli.scenario {
             Scenario::Journey(args) => journey::run(args).await,
             Scenario::Wait(args) => wait::run(args).await,
+            Scenario::Surge(args) => surge::run(args).await,
             Scenario::Check { target } => check::run(target).await,
         }
     });

@@ -1,5 +1,6 @@
 //! One HTTP request of a visitor, measured.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -7,9 +8,11 @@ use chrono::Utc;
 use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::retry::parse_retry_after;
+use crate::stats::micros;
 
 /// The seats of the largest hall (20,000) take about 3 MB.
 const BODY_MAX_BYTES: usize = 16 << 20;
@@ -22,6 +25,15 @@ pub(crate) struct Client {
     http: reqwest::Client,
     origin: String,
     in_flight: Semaphore,
+    waited: AtomicU64,
+    waited_max_micros: AtomicU64,
+}
+
+/// Requests that had to wait until others were answered, as no more may be in flight.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WaitedInFlight {
+    pub(crate) requests: u64,
+    pub(crate) longest: Duration,
 }
 
 /// What is sent. Made anew for each attempt.
@@ -118,7 +130,13 @@ impl Client {
             .timeout(timeout)
             .user_agent("onsale-loadtests")
             .build()?;
-        Ok(Self { http, origin, in_flight: Semaphore::new(requests_max) })
+        Ok(Self {
+            http,
+            origin,
+            in_flight: Semaphore::new(requests_max),
+            waited: AtomicU64::new(0),
+            waited_max_micros: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn origin(&self) -> &str {
@@ -126,7 +144,7 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Answer, NoAnswer> {
-        let _permit = self.in_flight.acquire().await.map_err(|_| NoAnswer::Connect)?;
+        let _permit = self.turn().await?;
         let mut builder = self.http.request(request.method.clone(), format!("{}{}", self.origin, request.path));
         if let Some(session) = request.session {
             builder = builder.bearer_auth(session);
@@ -142,6 +160,25 @@ impl Client {
         }
         let response = builder.send().await.map_err(|error| no_answer(&error))?;
         read(response).await
+    }
+
+    /// A place among the requests in flight.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, NoAnswer> {
+        if let Ok(permit) = self.in_flight.try_acquire() {
+            return Ok(permit);
+        }
+        let since = Instant::now();
+        let permit = self.in_flight.acquire().await.map_err(|_| NoAnswer::Connect)?;
+        self.waited.fetch_add(1, Ordering::Relaxed);
+        self.waited_max_micros.fetch_max(micros(since.elapsed()), Ordering::Relaxed);
+        Ok(permit)
+    }
+
+    pub(crate) fn waited_in_flight(&self) -> WaitedInFlight {
+        WaitedInFlight {
+            requests: self.waited.load(Ordering::Relaxed),
+            longest: Duration::from_micros(self.waited_max_micros.load(Ordering::Relaxed)),
+        }
     }
 
     /// GETs `path` and insists on 200, for what a scenario needs before it starts.

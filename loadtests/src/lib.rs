@@ -22,3 +22,4 @@ mod scenario;
 mod schedule;
 mod stats;
 mod target;
+mod usage;

@@ -59,6 +59,16 @@ impl Progress {
     }
 }
 
+/// A bar for what is done before a run, of which `what` says what it counts; only a terminal shows it.
+pub(crate) fn preparing(count: u32, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(count.into()).with_message(what);
+    // The template is a constant; should it ever be wrong, the default bar does.
+    if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {bar:40} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 fn line(figures: &Figures) -> String {
     let inside = figures.arrived - figures.outcomes.values().sum::<u64>();
     let mut line = format!("{} arrived, {inside} on their way, {} admitted", figures.arrived, figures.admitted);

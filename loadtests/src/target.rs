@@ -13,6 +13,7 @@ use reqwest::Url;
 
 use crate::invariants::Stores;
 use crate::room::Limits;
+use crate::usage::Watched;
 
 /// Written by `cargo xtask up`, in the current folder or one above.
 const STACK_FILE: &str = ".onsale/stack.env";
@@ -114,6 +115,34 @@ impl TargetArgs {
         };
         let secrets: Vec<_> = secret.split(',').map(str::trim).collect();
         SessionKeys::new(&secrets).map_err(|error| anyhow!("SESSION_SECRET {error}"))
+    }
+
+    /// `PostgreSQL`, where accounts are made.
+    pub(crate) fn database_url(&self) -> Result<String> {
+        let url = self.database_url.clone().or(stack_file()?.remove("DATABASE_URL"));
+        url.context(
+            "nothing says where PostgreSQL is, in which the accounts are prepared: start the stack with `cargo xtask up`, \
+             or give --database-url",
+        )
+    }
+
+    /// The stack's processes on this machine, or why they are not known.
+    pub(crate) fn processes(&self, given: &[Watched]) -> Result<std::result::Result<Vec<Watched>, String>> {
+        if !given.is_empty() {
+            return Ok(Ok(given.to_vec()));
+        }
+        let mut file = stack_file()?;
+        let ours = file.remove("URL").is_some_and(|ours| self.origin().is_ok_and(|origin| origin == ours));
+        if !ours {
+            return Ok(
+                Err("the stack is not one that `cargo xtask up` runs here; --processes names others".to_owned()),
+            );
+        }
+        let Some(processes) = file.remove("PROCESSES") else {
+            return Ok(Err(format!("{STACK_FILE} names no processes; --processes does")));
+        };
+        let watched: std::result::Result<_, String> = processes.split(',').map(Watched::from_str).collect();
+        Ok(watched.map_err(|fault| format!("{STACK_FILE}: {fault}")))
     }
 
     /// What the gateways were told about rooms without settings of their own, as far as it is known.

@@ -93,3 +93,33 @@ fn two_hundred_wait_for_their_turn_or_give_up() -> Result<()> {
     ensure!(compared >= 10 && waits["ahead"]["notAsked"] == 0, "{waits}");
     Ok(())
 }
+
+#[test]
+fn three_hundred_surge_to_a_hundred_seats() -> Result<()> {
+    let (redis, onsale) = start(&[])?;
+    let process = |name: String, process: &stack::process::Process| format!("{name}={}", process.pid());
+    let services = onsale.gateways().iter().chain(onsale.core_apis()).map(stack::onsale::Service::process);
+    let mut processes: Vec<_> = services.map(|it| process(it.name().to_owned(), it)).collect();
+    processes.push(process("nginx".to_owned(), onsale.nginx().process()));
+    let mut load = Command::new(env!("CARGO_BIN_EXE_loadtests"));
+    load.args(["surge", "--users", "300", "--within-seconds", "2", "--seats", "100", "--seed", "1"]);
+    // Slow enough that most have to wait.
+    load.args(["--set-admit-per-second", "40", "--set-burst", "5", "--set-max-active", "40"]);
+    load.args(["--check-every-seconds", "1", "--processes", &processes.join(",")]);
+    load.args(["--database-url", &onsale.setup().database_url]);
+    load.env("SESSION_SECRET", onsale.setup().secrets.get("SESSION_SECRET")?);
+    // The limits are those that the room itself keeps.
+    for name in ["ADMIT_PER_SECOND", "BURST", "MAX_ACTIVE"] {
+        load.env_remove(name);
+    }
+    let (stdout, report) = run(&mut load, &redis, &onsale)?;
+    ensure!(report["seatsSold"] == 100 && report["outcomes"]["no seat left"] == 200, "{stdout}");
+    let findings = findings(&report)?;
+    for name in ["held_throughout", "balance_is_ledger", "room_rate", "room_max_active", "visitor_order", "sold_out"] {
+        ensure!(findings.iter().any(|finding| finding["name"] == name), "{name}: {report}");
+    }
+    let measured = report["surge"]["processes"].as_array().context("no processes")?;
+    ensure!(measured.len() == 6, "{measured:?}");
+    ensure!(measured.iter().all(|process| process["memoryMaxBytes"].as_u64() > Some(1 << 20)), "{measured:?}");
+    Ok(())
+}

@@ -13,14 +13,23 @@ use uuid::Uuid;
 use super::locks::{LOCK_OUTLIVES, Locks, Orphans, SeatLock};
 use super::{Broken, Database, Finding, Stores};
 
-/// How often the stores are asked.
+/// How often the stores are asked, unless told otherwise.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How many reasons why they could not be asked are kept.
 const REASONS_MAX: usize = 3;
 
 /// What the questions to the stores showed. Cloning it shares that.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StoreWatch(Arc<Mutex<Seen>>);
+#[derive(Debug, Clone)]
+pub(crate) struct StoreWatch {
+    seen: Arc<Mutex<Seen>>,
+    ask_every: Duration,
+}
+
+impl Default for StoreWatch {
+    fn default() -> Self {
+        Self::every(ASK_EVERY)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -46,6 +55,11 @@ struct Connections {
 }
 
 impl StoreWatch {
+    /// Asks so often.
+    pub(crate) fn every(ask_every: Duration) -> Self {
+        Self { seen: Arc::default(), ask_every }
+    }
+
     /// Asks about everything, and the locks of one concert's seats, from now on; nothing without `stores`.
     pub(crate) fn start(&self, stores: Option<&Stores>, concert: Uuid) -> Watching {
         let stop = CancellationToken::new();
@@ -55,7 +69,7 @@ impl StoreWatch {
 
     async fn run(self, stores: Stores, concert: Uuid, stop: CancellationToken) {
         let mut connections = None;
-        let mut ticks = tokio::time::interval(ASK_EVERY);
+        let mut ticks = tokio::time::interval(self.ask_every);
         // A slow answer under load makes the next question late, never two at once.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -106,7 +120,7 @@ impl StoreWatch {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,8 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
 const GRID_LINES: u32 = 4;
+/// As many colours the style sheet has; further lines begin again.
+const COLOURS: usize = 8;
 
 /// One line of a chart.
 pub(super) struct Series<'a> {
@@ -59,7 +61,7 @@ pub(super) fn lines(title: &str, unit: &str, series: &[Series<'_>]) -> String {
     }
     for (index, line) in series.iter().enumerate() {
         let path: Vec<_> = line.points.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
-        push(&mut svg, &format!(r#"<polyline class="line s{index}" points="{}"/>"#, path.join(" ")));
+        push(&mut svg, &format!(r#"<polyline class="line s{}" points="{}"/>"#, index % COLOURS, path.join(" ")));
     }
     svg.push_str("</svg></figure>\n");
     svg
@@ -74,7 +76,7 @@ fn legend(series: &[Series<'_>]) -> String {
     series
         .iter()
         .enumerate()
-        .map(|(index, line)| format!(r#"<span class="key s{index}">{}</span>"#, escape(line.name)))
+        .map(|(index, line)| format!(r#"<span class="key s{}">{}</span>"#, index % COLOURS, escape(line.name)))
         .collect::<Vec<_>>()
         .join(" ")
 }

@@ -1,7 +1,8 @@
 //! The report as one page that needs nothing else: no script, no network; light and dark.
 
 use super::chart::{Series, escape, lines};
-use super::{QUANTILES, Report, counts, human_ms, seconds, waits};
+use super::{QUANTILES, Report, counts, human_ms, overload, seconds, surge, waits};
+use crate::stats::overload::OverloadFigures;
 use crate::stats::{Bucket, Step};
 
 const STYLE: &str = include_str!("report.css");
@@ -20,7 +21,7 @@ pub(super) fn page(report: &Report) -> String {
 <h1>{scenario} <span class="{class}">{verdict}</span></h1>
 <ul class="bad">{reasons}</ul>
 <p>{users} visitors, {rate} a second ({arrivals}, seed {seed}), to {origin}, {started}.<br>
-Concert: {concert} ({concert_id}), {available} of {total} seats available before.{interrupted}</p>
+Concert: {concert} ({concert_id}), {available} of {total} seats available before.{conditions}{interrupted}</p>
 {tiles}
 {waits}
 <h2>Over time</h2>
@@ -28,6 +29,7 @@ Concert: {concert} ({concert_id}), {available} of {total} seats available before
 <h2>Latency</h2>
 <p>From the moment a step was meant to start to its final answer, waits between retries included.</p>
 {latency}
+{taken}
 <h2>Checks</h2>
 {checks}
 {unexpected}
@@ -44,11 +46,13 @@ Concert: {concert} ({concert_id}), {available} of {total} seats available before
         concert_id = facts.concert.id,
         available = facts.concert.available_seats,
         total = facts.concert.total_seats,
+        conditions = concat(facts.conditions.iter().map(|condition| format!("<br>{}", escape(condition)))),
         interrupted = report.interrupted.map(|by| format!("<br>Ended early by {}.", escape(by))).unwrap_or_default(),
         tiles = tiles(report),
         waits = told_and_waited(report),
         charts = charts(report),
         latency = latency(report),
+        taken = taken(report),
         checks = checks(report),
         unexpected = unexpected(report),
     )
@@ -100,15 +104,28 @@ fn charts(report: &Report) -> String {
     let second = |name, value: fn(&Bucket) -> u64| Series { name, points: series(&|bucket| rate(value(bucket))) };
     let admissions = || second("admissions seen", |bucket| bucket.admissions);
     let failures = || second("5xx or no answer", |bucket| bucket.failures);
-    let what_happened = match &report.waits {
-        None => {
+    let (joins, polls) = (second("joins sent", |bucket| bucket.joins), second("polls sent", |bucket| bucket.polls));
+    let what_happened = match (&report.surge, &report.waits) {
+        (Some(_), _) => {
+            let too_many = second("429", |bucket| bucket.too_many);
+            let unavailable = second("503", |bucket| bucket.unavailable);
+            let other = second("other 5xx, or no answer", |bucket| bucket.failures - bucket.unavailable);
+            let held = second("seats held", |bucket| bucket.holds);
+            let paid = second("payments", |bucket| bucket.sales);
+            let arrivals = second("arrivals", |bucket| bucket.arrivals);
+            [
+                lines("Per second: who came, and what was sent", "", &[arrivals, joins, polls]),
+                lines("Per second: the sale", "", &[admissions(), held, paid]),
+                lines("Per second: what was not served", "", &[too_many, unavailable, other]),
+            ]
+            .concat()
+        }
+        (None, None) => {
             let (arrivals, sales) =
                 (second("arrivals", |bucket| bucket.arrivals), second("sales", |bucket| bucket.sales));
             lines("Per second", "", &[arrivals, admissions(), sales, failures()])
         }
-        Some(told) => {
-            let (joins, polls) =
-                (second("joins sent", |bucket| bucket.joins), second("polls sent", |bucket| bucket.polls));
+        (None, Some(told)) => {
             let sent = lines("Per second: sent", "", &[joins, polls]);
             [sent, lines("Per second: answered", "", &[admissions(), failures()]), waits::chart(told)].concat()
         }
@@ -134,6 +151,21 @@ fn charts(report: &Report) -> String {
         ),
     ]
     .concat()
+}
+
+fn taken(report: &Report) -> String {
+    let Some(taken) = &report.surge else { return String::new() };
+    let remarks = concat(surge::remarks(taken).iter().map(|remark| format!("<p>{}</p>", escape(remark))));
+    let table = table(&surge::head(), surge::rows(&taken.usage).into_iter().map(Vec::from));
+    let overload = taken.overload.as_ref().map(overload_section).unwrap_or_default();
+    format!("<h2>What it took</h2>{remarks}{table}{}{overload}", surge::charts(&taken.usage))
+}
+
+fn overload_section(figures: &OverloadFigures) -> String {
+    let sentences = concat(overload::sentences(figures).iter().map(|text| format!("<p>{}</p>", escape(text))));
+    let stages = table(&overload::head(), overload::rows(figures).into_iter().map(Vec::from));
+    let usage = table(&surge::head(), surge::rows(&figures.usage).into_iter().map(Vec::from));
+    format!("<h2>Overload</h2>{sentences}{stages}{usage}")
 }
 
 fn latency(report: &Report) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::{QUANTILES, Report, seconds, waits};
+use super::{QUANTILES, Report, seconds, surge, waits};
 use crate::stats::Step;
 
 /// The whole report. Latencies are in microseconds, times in seconds from the start of the run.
@@ -29,6 +29,7 @@ pub(super) fn document(report: &Report) -> Value {
             "totalSeats": facts.concert.total_seats,
             "availableSeatsBefore": facts.concert.available_seats,
         },
+        "conditions": facts.conditions,
         "passed": report.failures().is_empty(),
         "failures": report.failures(),
         "interruptedBy": report.interrupted,
@@ -46,6 +47,7 @@ pub(super) fn document(report: &Report) -> Value {
         "steps": Step::ALL.iter().map(|step| step_document(report, *step)).collect::<Vec<_>>(),
         "findings": report.findings,
         "waits": report.waits.as_ref().map(waits::document),
+        "surge": report.surge.as_ref().map(surge::document),
         "timeline": timeline(report),
         "room": report.samples.iter().map(|(at, sample)| json!({
             "atSeconds": seconds(*at), "waiting": sample.waiting, "offers": sample.offers,
@@ -92,8 +94,11 @@ fn timeline(report: &Report) -> Vec<Value> {
                 "joins": bucket.joins,
                 "polls": bucket.polls,
                 "admissions": bucket.admissions,
+                "holds": bucket.holds,
                 "sales": bucket.sales,
                 "failures": bucket.failures,
+                "tooMany": bucket.too_many,
+                "unavailable": bucket.unavailable,
                 "p50Micros": bucket.latency.value_at_quantile(0.5),
                 "p99Micros": bucket.latency.value_at_quantile(0.99),
             });

@@ -3,6 +3,8 @@
 mod chart;
 mod html;
 mod json;
+mod overload;
+mod surge;
 pub(crate) mod terminal;
 mod waits;
 
@@ -16,6 +18,7 @@ use crate::catalog::Concert;
 use crate::cli::Verdict;
 use crate::invariants::Finding;
 use crate::room::RoomSample;
+use crate::stats::surge::SurgeFigures;
 use crate::stats::waits::WaitFigures;
 use crate::stats::{Figures, Outcome};
 
@@ -36,6 +39,18 @@ pub(crate) struct Facts {
     pub(crate) order_slack_ms: u64,
     /// As it was before the run.
     pub(crate) concert: Concert,
+    /// What was arranged for the run, in sentences.
+    pub(crate) conditions: Vec<String>,
+}
+
+/// What is no failure, though it was no success: a part of the experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excused {
+    Nothing,
+    /// 503, which says that it is too much at the moment.
+    Busy,
+    /// That, and a connection that is lost: something is killed on purpose.
+    Faults,
 }
 
 /// A finished run.
@@ -48,10 +63,11 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     /// Looks at the room, by time since the start.
     pub(crate) samples: Vec<(Duration, RoomSample)>,
-    /// A 503 is part of the experiment, and where something is sold a lost connection as well.
-    pub(crate) allow_503: bool,
+    pub(crate) excused: Excused,
     /// Of a run in which nobody buys: what people were told of their wait.
     pub(crate) waits: Option<WaitFigures>,
+    /// Of a surge: what it took.
+    pub(crate) surge: Option<SurgeFigures>,
 }
 
 impl Report {
@@ -70,9 +86,9 @@ impl Report {
         };
         let figures = &self.figures;
         let unavailable = figures.statuses().get(&503).copied().unwrap_or_default();
-        let excused = if self.allow_503 { unavailable } else { 0 };
+        let excused = if self.excused == Excused::Nothing { 0 } else { unavailable };
         count(figures.server_errors() - excused, "answers with a 5xx");
-        if !self.allow_503 || self.waits.is_some() {
+        if self.excused != Excused::Faults {
             count(figures.no_answer().values().sum(), "requests without an answer");
         }
         count(figures.unexpected, "answers that the contract does not allow there");
@@ -102,8 +118,7 @@ impl Report {
 
     /// When the last seat was sold, if all that were there were.
     fn sold_out_after(&self) -> Option<Duration> {
-        let sold = u64::try_from(self.figures.sales.len()).unwrap_or(u64::MAX);
-        self.figures.last_sale.filter(|_| sold >= self.facts.concert.available_seats)
+        self.figures.last_sale.filter(|_| self.figures.seats_sold() >= self.facts.concert.available_seats)
     }
 }
 
@@ -215,13 +230,15 @@ pub(crate) mod tests {
                     available_seats: 1,
                     status: "on_sale".to_owned(),
                 },
+                conditions: Vec::new(),
             },
             interrupted: None,
             figures: recorder.snapshot(),
             findings: vec![Finding::new(1, "seat_sold_once", "no seat is sold twice", 0, Vec::new())],
             samples: Vec::new(),
-            allow_503: false,
+            excused: Excused::Nothing,
             waits: None,
+            surge: None,
         }
     }
 
@@ -268,7 +285,7 @@ pub(crate) mod tests {
         recorder.attempt(Step::Pay, recorder.started(), &Ok(answer(503)));
         let mut report = Report { figures: recorder.snapshot(), ..report() };
         assert_eq!(report.failures(), ["1 answers with a 5xx"]);
-        report.allow_503 = true;
+        report.excused = Excused::Faults;
         assert_eq!(report.failures(), Vec::<String>::new());
         recorder.attempt(Step::Pay, recorder.started(), &Ok(answer(500)));
         report.figures = recorder.snapshot();

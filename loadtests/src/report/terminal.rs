@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Facts, QUANTILES, Report, counts, human_ms, seconds, waits};
+use super::{Facts, QUANTILES, Report, counts, human_ms, seconds, surge, waits};
 use crate::invariants::Finding;
 use crate::stats::Step;
 
@@ -33,9 +33,13 @@ pub(crate) fn print_start(facts: &Facts) -> Result<()> {
     )?;
     writeln!(
         out,
-        "concert: {} ({}), {} of {} seats available\n",
+        "concert: {} ({}), {} of {} seats available",
         concert.name, concert.id, concert.available_seats, concert.total_seats
     )?;
+    for condition in &facts.conditions {
+        writeln!(out, "{condition}")?;
+    }
+    writeln!(out)?;
     Ok(())
 }
 
@@ -81,6 +85,10 @@ fn write_report(out: &mut impl Write, report: &Report) -> Result<()> {
     writeln!(out, "{:<22}{:>8}", "seats sold", figures.sales.len())?;
     if let Some(after) = report.sold_out_after() {
         writeln!(out, "{:<22}{:>8}", "sold out after", format!("{:.1} s", seconds(after)))?;
+    }
+    if let Some(taken) = &report.surge {
+        writeln!(out)?;
+        surge::write_lines(out, taken)?;
     }
     write_problems(out, report)
 }

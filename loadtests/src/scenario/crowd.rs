@@ -48,8 +48,6 @@ impl Crowd {
         // It does not fail; a panic in it has been printed already.
         let _ = progress.await;
         count_interrupted(&recorder);
-        // The first Ctrl-C ends the load and leaves the checks; another one means it.
-        tokio::spawn(leave_at_once_when_asked_again());
         reason
     }
 
@@ -78,8 +76,11 @@ fn count_interrupted(recorder: &Recorder) {
     }
 }
 
-async fn leave_at_once_when_asked_again() {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(INTERRUPTED);
-    }
+/// To be called when the load is over: a Ctrl-C before ended the load and left the checks, another one means it.
+pub(super) fn leave_at_once_when_asked_again() {
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(INTERRUPTED);
+        }
+    });
 }

@@ -9,15 +9,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::crowd::Crowd;
-use super::options::{RunArgs, share};
+use super::crowd::{self, Crowd};
+use super::options::{ComingArgs, RunArgs, share};
 use super::requests::Sender;
-use super::visitor::{Plan, Visitor};
+use super::verdict;
+use super::visitor::{Entry, Plan, Visitor};
 use crate::catalog;
 use crate::cli::Verdict;
 use crate::client::Client;
 use crate::invariants::{Database, Finding, StoreWatch, Stores};
-use crate::report::{self, Facts, Report, terminal};
+use crate::report::{self, Excused, Facts, Report, terminal};
 use crate::room::{Limits, RoomSample, RoomWatch, Rooms};
 use crate::schedule::Schedule;
 use crate::stats::{Outcome, Recorder};
@@ -42,6 +43,8 @@ pub(crate) struct JourneyArgs {
     #[arg(long)]
     allow_503: bool,
     #[command(flatten)]
+    coming: ComingArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -52,8 +55,9 @@ pub(crate) async fn run(args: &JourneyArgs) -> Result<Verdict> {
     let interrupted = run.send_visitors(args).await;
     let (findings, samples) = run.judge(args).await;
     let figures = run.recorder.snapshot();
-    let (facts, allow_503) = (run.facts.clone(), args.allow_503);
-    let report = Report { facts, interrupted, figures, findings, samples, allow_503, waits: None };
+    let facts = run.facts.clone();
+    let excused = if args.allow_503 { Excused::Faults } else { Excused::Nothing };
+    let report = Report { facts, interrupted, figures, findings, samples, excused, waits: None, surge: None };
     report::publish(&report, args.run.report.as_deref())
 }
 
@@ -73,7 +77,7 @@ struct Run {
 /// Finds the target, the concert and the stores, so that nothing is missing at the end.
 async fn prepare(args: &JourneyArgs) -> Result<Run> {
     let client = args.run.client()?;
-    let concert = catalog::choose(&client, args.run.concert, args.run.users).await?;
+    let concert = catalog::choose(&client, args.coming.concert, args.coming.users).await?;
     let charge = catalog::highest_price(&client, concert.id).await?;
     let stores = if args.run.no_check { None } else { Some(args.run.target.stores()?) };
     if let Some(stores) = &stores {
@@ -84,16 +88,16 @@ async fn prepare(args: &JourneyArgs) -> Result<Run> {
     let seed = args.run.seed();
     let plan = Plan {
         concert: concert.id,
-        charge,
-        // Not from the seed: a repeated run needs new accounts.
-        run: format!("{:08x}", rand::rng().random::<u32>()),
+        // The run's name is not from the seed: a repeated run needs new accounts.
+        entry: Entry::SignUp { run: format!("{:08x}", rand::rng().random::<u32>()), charge },
         poll_slack: Duration::from_millis(args.run.order_slack_ms),
         lapse: args.lapse,
         leave: !args.stay,
+        best_when_taken: false,
     };
     let length_max = Duration::from_secs(args.max_duration_seconds);
     Ok(Run {
-        facts: args.run.facts("journey", client.origin(), concert, seed),
+        facts: args.run.facts("journey", client.origin(), concert, args.coming.crowd(), seed),
         plan: Arc::new(plan),
         client: Arc::new(client),
         recorder: Arc::new(Recorder::new(Instant::now(), length_max)),
@@ -113,13 +117,14 @@ impl Run {
         let asking = self.store_watch.start(self.stores.as_ref(), self.plan.concert);
         let crowd = Crowd {
             recorder: self.recorder.clone(),
-            users: args.run.users,
-            schedule: Schedule::new(args.run.arrivals, args.run.users, args.run.arrivals_per_second, self.seed),
+            users: args.coming.users,
+            schedule: Schedule::new(args.run.arrivals, args.coming.users, args.coming.arrivals_per_second, self.seed),
             length_max: Duration::from_secs(args.max_duration_seconds),
             too_long: "the time limit (--max-duration-seconds)",
         };
         let visit_max = Duration::from_secs(args.visitor_seconds);
         let reason = crowd.send(|number, arrival| self.visitor(number, arrival, visit_max)).await;
+        crowd::leave_at_once_when_asked_again();
         watching.end().await;
         asking.end().await;
         reason
@@ -140,11 +145,7 @@ impl Run {
     async fn judge(&self, args: &JourneyArgs) -> (Vec<Finding>, Vec<(Duration, RoomSample)>) {
         let mut findings = Vec::new();
         if let Some(stores) = &self.stores {
-            findings = self.ask_database(stores).await.unwrap_or_else(|error| {
-                // What can't be asked doesn't hold until it could be: a failure, not a gap.
-                let reason = vec![format!("{error:#}")];
-                vec![Finding::new(1, "database", "PostgreSQL can be asked", 1, reason)]
-            });
+            findings = self.ask_database(stores).await.unwrap_or_else(|error| verdict::not_asked(&error));
             findings.extend(self.store_watch.findings());
             findings.extend(self.watch.findings());
         }
@@ -155,10 +156,7 @@ impl Run {
 
     async fn ask_database(&self, stores: &Stores) -> Result<Vec<Finding>> {
         let mut database = Database::connect(&stores.database_url).await?;
-        let mut findings = database.check().await?;
-        let bought: Vec<_> =
-            self.recorder.read(|figures| figures.sales.iter().map(|sale| sale.reservation_id).collect());
-        findings.push(database.check_bought(&bought).await?);
+        let findings = verdict::of_database(&mut database, &self.recorder).await?;
         for after in database.resales(self.plan.concert, self.started_at).await? {
             self.recorder.resale(after);
         }

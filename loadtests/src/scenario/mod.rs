@@ -1,11 +1,14 @@
 //! What visitors do.
 
+mod accounts;
 mod ahead;
 mod crowd;
 pub(crate) mod journey;
 mod options;
 mod queue;
 mod requests;
+pub(crate) mod surge;
+mod verdict;
 mod visitor;
 pub(crate) mod wait;
 mod waiter;

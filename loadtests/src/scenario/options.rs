@@ -14,21 +14,26 @@ use crate::report::Facts;
 use crate::schedule::Arrivals;
 use crate::target::TargetArgs;
 
-/// Options of every scenario with visitors.
+/// Options of scenarios whose visitors come to a concert that is there.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct ComingArgs {
     /// How many visitors arrive
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(super) users: u32,
     /// How many of them arrive in a second, on average
     #[arg(long, value_parser = rate)]
     pub(super) arrivals_per_second: f64,
-    /// How the gaps between arrivals are drawn
-    #[arg(long, value_enum, default_value = "poisson")]
-    pub(super) arrivals: Arrivals,
     /// The concert [default: of those on sale, the largest that the visitors can sell out]
     #[arg(long)]
     pub(super) concert: Option<Uuid>,
+}
+
+/// Options of every scenario with visitors.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// How the gaps between arrivals are drawn
+    #[arg(long, value_enum, default_value = "poisson")]
+    pub(super) arrivals: Arrivals,
     /// Repeats the arrivals and choices of an earlier run [default: a new one, which is shown]
     #[arg(long)]
     seed: Option<u64>,
@@ -78,18 +83,33 @@ impl RunArgs {
         self.seed.unwrap_or_else(|| rand::rng().random())
     }
 
-    /// What is about to be run.
-    pub(super) fn facts(&self, scenario: &'static str, origin: &str, concert: Concert, seed: u64) -> Facts {
+    /// What is about to be run: so many visitors, so many of them in a second.
+    pub(super) fn facts(
+        &self,
+        scenario: &'static str,
+        origin: &str,
+        concert: Concert,
+        (users, arrivals_per_second): (u32, f64),
+        seed: u64,
+    ) -> Facts {
         Facts {
             scenario,
             origin: origin.to_owned(),
             started_at: Utc::now(),
-            users: self.users,
-            arrivals_per_second: self.arrivals_per_second,
+            users,
+            arrivals_per_second,
             arrivals: format!("{:?}", self.arrivals).to_lowercase(),
             seed,
             order_slack_ms: self.order_slack_ms,
             concert,
+            conditions: Vec::new(),
         }
+    }
+}
+
+impl ComingArgs {
+    /// How many come, and how many of them in a second.
+    pub(super) fn crowd(&self) -> (u32, f64) {
+        (self.users, self.arrivals_per_second)
     }
 }

@@ -48,9 +48,23 @@ pub(super) struct QueueInfo {
     pub(super) wait_seconds_low: u32,
     pub(super) wait_seconds_high: u32,
     pub(super) poll_after_ms: u64,
+    #[serde(default)]
+    pub(super) outlook: Outlook,
     /// False while the position is only an entry for a draw.
     #[serde(default = "drawn")]
     pub(super) drawn: bool,
+}
+
+/// Whether there is still a seat to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outlook {
+    /// Nothing is free, and nothing is held that could come back.
+    None,
+    /// Likely, unlikely, or nobody knows.
+    #[default]
+    #[serde(other)]
+    Some,
 }
 
 fn drawn() -> bool {
@@ -134,6 +148,7 @@ mod tests {
             wait_seconds_low: 1,
             wait_seconds_high: 3,
             poll_after_ms: 1_000,
+            outlook: Outlook::Some,
             drawn: true,
         }
     }
@@ -167,6 +182,10 @@ mod tests {
         assert_eq!((told.position, told.ahead, told.poll_after_ms), (7, 3, 1_500));
         assert_eq!((told.wait_seconds, told.wait_seconds_low, told.wait_seconds_high), (600, 1, 2));
         assert!(told.drawn && !read(r#","drawn":false"#).drawn);
+        for (outlook, expected) in [("none", Outlook::None), ("likely", Outlook::Some), ("unlikely", Outlook::Some)] {
+            assert_eq!(read(&format!(r#","outlook":"{outlook}""#)).outlook, expected, "{outlook}");
+        }
+        assert_eq!(told.outlook, Outlook::Some);
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! One visitor's journey: from signing up to a paid ticket.
+//! One visitor's journey: from signing up, or from joining with an account that is there, to a paid ticket.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,9 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::accounts::Accounts;
 use super::queue::{
-    QueueAnswer, QueueInfo, Stop, ahead_rose, decode, join_body, join_request, leave_request, ok, poll_request,
-    poll_wait, position_changed, queue_ok,
+    Outlook, QueueAnswer, QueueInfo, Stop, ahead_rose, decode, join_body, join_request, leave_request, ok,
+    poll_request, poll_wait, position_changed, queue_ok,
 };
 use super::requests::{Reply, Sender};
 use crate::catalog::Seat;
@@ -31,16 +34,45 @@ const TRY_AGAIN_FOR: TimeDelta = TimeDelta::seconds(10);
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) concert: Uuid,
-    /// What a visitor puts on their balance first: enough for any seat. Zero: nothing.
-    pub(crate) charge: Decimal,
-    /// Part of every email, so that runs don't meet.
-    pub(crate) run: String,
+    pub(crate) entry: Entry,
     /// How late a visitor may be at a poll and still count as present.
     pub(crate) poll_slack: Duration,
     /// The share of visitors who let their first hold run out, and want the seat back then.
     pub(crate) lapse: f64,
     /// Whether a visitor gives up their slot at the end, as a client that closes does.
     pub(crate) leave: bool,
+    /// Who finds a seat taken lets the system choose instead of looking for another one.
+    pub(crate) best_when_taken: bool,
+}
+
+/// Where visitors get their accounts.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// They sign up.
+    SignUp {
+        /// Part of every email, so that runs don't meet.
+        run: String,
+        /// What a visitor puts on their balance first: enough for any seat. Zero: nothing.
+        charge: Decimal,
+    },
+    /// They have them, with money.
+    Prepared(Arc<Accounts>),
+}
+
+/// Who a visitor is, as requests show it.
+enum Identity<'a> {
+    SignedIn(String),
+    /// The session is made each time that it is shown: a hundred thousand of them wait for minutes.
+    Prepared(&'a Accounts, u32),
+}
+
+impl Identity<'_> {
+    fn session(&self) -> Cow<'_, str> {
+        match self {
+            Self::SignedIn(session) => Cow::Borrowed(session),
+            Self::Prepared(accounts, number) => Cow::Owned(accounts.session(*number)),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,6 +89,16 @@ struct Reservation {
     id: Uuid,
     amount: Decimal,
     expires_at: DateTime<Utc>,
+    #[serde(default)]
+    seats: Vec<HeldSeat>,
+}
+
+/// The seat that a visitor wants or has.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct HeldSeat {
+    #[serde(rename = "seatId")]
+    id: Uuid,
+    price: Decimal,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,12 +134,20 @@ impl Visitor<'_> {
     }
 
     async fn journey(&mut self, arrival: Instant) -> Result<(), Stop> {
-        let session = self.enter(arrival).await?;
-        if !self.plan.charge.is_zero() {
-            self.charge(&session).await?;
-        }
-        let pass = self.wait_for_admission(&session).await?;
-        let bought = self.buy(&session, &pass).await;
+        let plan = self.plan;
+        let (who, joins_at) = match &plan.entry {
+            Entry::SignUp { run, charge } => {
+                let session = self.sign_up(run, arrival).await?;
+                if !charge.is_zero() {
+                    self.charge(&session, *charge).await?;
+                }
+                (Identity::SignedIn(session), Instant::now())
+            }
+            Entry::Prepared(accounts) => (Identity::Prepared(accounts, self.number), arrival),
+        };
+        let pass = self.wait_for_admission(&who, joins_at).await?;
+        // In a box, as most never come so far.
+        let bought = Box::pin(self.buy(&who, &pass)).await;
         let left = if self.plan.leave { self.leave(&pass).await } else { Ok(()) };
         bought.and(left)
     }
@@ -108,8 +158,8 @@ impl Visitor<'_> {
     }
 
     /// Signs up and logs in; the session is what logging in gave.
-    async fn enter(&mut self, arrival: Instant) -> Result<String, Stop> {
-        let email = format!("load-{}-{}@load.example", self.plan.run, self.number);
+    async fn sign_up(&mut self, run: &str, arrival: Instant) -> Result<String, Stop> {
+        let email = format!("load-{run}-{}@load.example", self.number);
         let password: u64 = self.sender.rng.random();
         let body = format!(r#"{{"username":"load {}","email":"{email}","password":"{password:016x}"}}"#, self.number);
         let signup = Request { method: Method::POST, path: "/auth/signup", body: Some(body), ..Request::default() };
@@ -129,14 +179,14 @@ impl Visitor<'_> {
         Ok(session.token)
     }
 
-    async fn charge(&mut self, session: &str) -> Result<(), Stop> {
+    async fn charge(&mut self, session: &str, amount: Decimal) -> Result<(), Stop> {
         let key = Uuid::new_v4().to_string();
         let request = Request {
             method: Method::POST,
             path: "/balance",
             session: Some(session),
             idempotency_key: Some(&key),
-            body: Some(format!(r#"{{"amount":{}}}"#, self.plan.charge)),
+            body: Some(format!(r#"{{"amount":{amount}}}"#)),
             ..Request::default()
         };
         self.expect_ok(Step::Charge, Instant::now(), &request).await?;
@@ -144,10 +194,12 @@ impl Visitor<'_> {
     }
 
     /// Joins, and polls as told until the answer is a pass.
-    async fn wait_for_admission(&mut self, session: &str) -> Result<String, Stop> {
-        let joined = Instant::now();
-        let join = join_request(session, join_body(self.plan.concert));
-        let reply = self.sender.step(Step::Join, joined, &join).await?;
+    async fn wait_for_admission(&mut self, who: &Identity<'_>, joined: Instant) -> Result<String, Stop> {
+        let reply = {
+            let session = who.session();
+            let join = join_request(&session, join_body(self.plan.concert));
+            self.sender.step(Step::Join, joined, &join).await?
+        };
         let mut asked = Asked { step: Step::Join, sent: reply.sent };
         let mut answer: QueueAnswer = decode(Step::Join, &queue_ok(Step::Join, reply)?.answer)?;
         let mut always_on_time = true;
@@ -156,6 +208,10 @@ impl Visitor<'_> {
                 self.sender.recorder.admission(answer.queue_info.position);
                 self.sender.recorder.finished(Step::Admission, joined);
                 return Ok(answer.token);
+            }
+            if answer.queue_info.outlook == Outlook::None {
+                self.leave(&answer.token).await?;
+                return Err(Stop::NoSeatLeft);
             }
             let intended = Instant::now() + poll_wait(asked.step, &answer.queue_info)?;
             tokio::time::sleep_until(intended).await;
@@ -183,43 +239,58 @@ impl Visitor<'_> {
     }
 
     /// Reserves a random seat, another one when it is taken, and pays for it.
-    async fn buy(&mut self, session: &str, pass: &str) -> Result<(), Stop> {
+    async fn buy(&mut self, who: &Identity<'_>, pass: &str) -> Result<(), Stop> {
         let mut lapses = self.sender.rng.random::<f64>() < self.plan.lapse;
+        let session = who.session();
         for _ in 0..SEATS_TRIED_MAX {
             let Some(seat) = self.choose_seat().await? else {
                 return Err(Stop::NoSeatLeft);
             };
-            let mut reserved = self.reserve(session, pass, &seat).await?;
-            if let Some(first) = &reserved
+            let mut held = self.reserve(&session, pass, Some(seat)).await?;
+            if let Some((_, first)) = &held
                 && std::mem::take(&mut lapses)
             {
-                reserved = self.lapse(session, pass, &seat, first.expires_at).await?;
+                held = self.lapse(&session, pass, seat, first.expires_at).await?;
             }
-            if let Some(reserved) = reserved {
-                return self.pay(session, &seat, &reserved).await;
+            if held.is_none() && self.plan.best_when_taken {
+                held = self.reserve(&session, pass, None).await?;
+            }
+            if let Some((seat, reserved)) = held {
+                return self.pay(&session, seat, &reserved).await;
             }
         }
         // Seats were there, but others were always faster.
         Err(Stop::NoSeatLeft)
     }
 
-    /// Tries to hold a seat; `None` where somebody else has it.
-    async fn reserve(&mut self, session: &str, pass: &str, seat: &Seat) -> Result<Option<Reservation>, Stop> {
+    /// Tries to hold this seat, or whichever the system takes for the best; `None` where somebody else was faster.
+    async fn reserve(
+        &mut self,
+        session: &str,
+        pass: &str,
+        wanted: Option<HeldSeat>,
+    ) -> Result<Option<(HeldSeat, Reservation)>, Stop> {
         let key = Uuid::new_v4().to_string();
+        let which = wanted.map_or_else(|| r#""quantity":1"#.to_owned(), |seat| format!(r#""seatId":"{}""#, seat.id));
         let request = Request {
             method: Method::POST,
             path: "/reservation",
             session: Some(session),
             queue_token: Some(pass),
             idempotency_key: Some(&key),
-            body: Some(format!(r#"{{"concertId":"{}","seatId":"{}"}}"#, self.plan.concert, seat.id)),
+            body: Some(format!(r#"{{"concertId":"{}",{which}}}"#, self.plan.concert)),
         };
         let reply = self.sender.step(Step::Reserve, Instant::now(), &request).await?;
         match (reply.answer.status, reply.answer.error().as_str()) {
-            (409, "seat_taken") => Ok(None),
-            (410, "sold_out") => Err(Stop::NoSeatLeft),
-            _ => decode(Step::Reserve, &ok(Step::Reserve, reply)?.answer).map(Some),
+            (409, "seat_taken" | "no_seats_together") => return Ok(None),
+            (410, "sold_out") => return Err(Stop::NoSeatLeft),
+            _ => {}
         }
+        let reserved: Reservation = decode(Step::Reserve, &ok(Step::Reserve, reply)?.answer)?;
+        let chosen = wanted.or_else(|| reserved.seats.first().copied());
+        let seat = chosen.ok_or_else(|| Stop::Failed("reserve seat: the answer names no seat".to_owned()))?;
+        self.sender.recorder.hold();
+        Ok(Some((seat, reserved)))
     }
 
     /// Does not pay in time, and wants the seat back the moment that it is free again.
@@ -227,13 +298,13 @@ impl Visitor<'_> {
         &mut self,
         session: &str,
         pass: &str,
-        seat: &Seat,
+        seat: HeldSeat,
         deadline: DateTime<Utc>,
-    ) -> Result<Option<Reservation>, Stop> {
+    ) -> Result<Option<(HeldSeat, Reservation)>, Stop> {
         // The deadline is of the server's clock; it is this machine's.
         tokio::time::sleep((deadline - Utc::now()).to_std().unwrap_or_default()).await;
         while Utc::now() < deadline + TRY_AGAIN_FOR {
-            if let Some(reserved) = self.reserve(session, pass, seat).await? {
+            if let Some(reserved) = self.reserve(session, pass, Some(seat)).await? {
                 return Ok(Some(reserved));
             }
             tokio::time::sleep(TRY_AGAIN_EVERY).await;
@@ -241,7 +312,7 @@ impl Visitor<'_> {
         Ok(None)
     }
 
-    async fn choose_seat(&mut self) -> Result<Option<Seat>, Stop> {
+    async fn choose_seat(&mut self) -> Result<Option<HeldSeat>, Stop> {
         let path = format!("/concerts/{}/seats", self.plan.concert);
         let request = Request { path: &path, ..Request::default() };
         let mut seats: Vec<Seat> = self.expect(Step::Seats, Instant::now(), &request).await?;
@@ -249,11 +320,11 @@ impl Visitor<'_> {
         if seats.is_empty() {
             return Ok(None);
         }
-        let index = self.sender.rng.random_range(0..seats.len());
-        Ok(Some(seats.swap_remove(index)))
+        let seat = &seats[self.sender.rng.random_range(0..seats.len())];
+        Ok(Some(HeldSeat { id: seat.id, price: seat.price }))
     }
 
-    async fn pay(&mut self, session: &str, seat: &Seat, reserved: &Reservation) -> Result<(), Stop> {
+    async fn pay(&mut self, session: &str, seat: HeldSeat, reserved: &Reservation) -> Result<(), Stop> {
         if reserved.amount != seat.price {
             return Err(Stop::Failed(format!("reserve seat: {} for a seat of {}", reserved.amount, seat.price)));
         }

@@ -8,22 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use chrono::{TimeDelta, Utc};
 use common::ids::UserId;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use super::accounts::SessionMaker;
 use super::ahead::AheadCheck;
-use super::crowd::Crowd;
-use super::options::{RunArgs, share};
+use super::crowd::{self, Crowd};
+use super::options::{ComingArgs, RunArgs, share};
 use super::requests::Sender;
 use super::waiter::{WaitPlan, Waiter};
 use crate::catalog;
 use crate::cli::Verdict;
 use crate::client::Client;
 use crate::invariants::{Finding, StoreWatch, Stores};
-use crate::report::{self, Facts, Report, terminal};
+use crate::report::{self, Excused, Facts, Report, terminal};
 use crate::room::{Limits, RoomWatch, Rooms};
 use crate::schedule::Schedule;
 use crate::stats::waits::WaitLog;
@@ -50,6 +50,8 @@ pub(crate) struct WaitArgs {
     #[arg(long)]
     session_secret_file: Option<PathBuf>,
     #[command(flatten)]
+    coming: ComingArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -65,8 +67,9 @@ pub(crate) async fn run(args: &WaitArgs) -> Result<Verdict> {
         findings: run.judge(args),
         samples: run.watch.samples(),
         // A room that is flooded may say "later"; visitors come back, and it is counted.
-        allow_503: true,
+        excused: Excused::Busy,
         waits: Some(run.log.snapshot()),
+        surge: None,
     };
     report::publish(&report, args.run.report.as_deref())
 }
@@ -89,7 +92,7 @@ impl Run {
     async fn prepare(args: &WaitArgs) -> Result<Self> {
         let client = args.run.client()?;
         let sessions = TargetArgs::session_keys(args.session_secret_file.as_deref())?;
-        let concert = catalog::choose(&client, args.run.concert, args.run.users).await?;
+        let concert = catalog::choose(&client, args.coming.concert, args.coming.users).await?;
         let stores = if args.run.no_check { None } else { Some(args.run.target.room_stores()?) };
         let ahead = match &stores {
             Some(stores) => Some(AheadCheck::new(Rooms::connect(stores).await?, concert.id)),
@@ -98,9 +101,7 @@ impl Run {
         let limits = if args.run.no_check { Limits::default() } else { args.run.target.limits()? };
         let plan = WaitPlan {
             concert: concert.id,
-            sessions,
-            // Longer than any run.
-            sessions_end_at: Utc::now() + TimeDelta::days(2),
+            sessions: SessionMaker::new(sessions),
             abandon: args.abandon,
             leave: args.leave,
             stay: Duration::from_millis(args.stay_ms),
@@ -108,7 +109,7 @@ impl Run {
             ahead,
         };
         let seed = args.run.seed();
-        let mut facts = args.run.facts("wait", client.origin(), concert, seed);
+        let mut facts = args.run.facts("wait", client.origin(), concert, args.coming.crowd(), seed);
         if args.all_at_once() {
             "all at once".clone_into(&mut facts.arrivals);
         }
@@ -130,12 +131,13 @@ impl Run {
         let asking = self.store_watch.start(self.database(), self.plan.concert);
         let crowd = Crowd {
             recorder: self.recorder.clone(),
-            users: args.run.users,
+            users: args.coming.users,
             schedule: args.schedule(self.seed),
             length_max: Duration::from_secs(args.max_seconds),
             too_long: "the time limit (--max-seconds)",
         };
         let reason = crowd.send(|number, arrival| self.visitor(number, arrival)).await;
+        crowd::leave_at_once_when_asked_again();
         watching.end().await;
         asking.end().await;
         reason
@@ -173,13 +175,13 @@ impl Run {
 
 impl WaitArgs {
     fn all_at_once(&self) -> bool {
-        self.run.arrivals_per_second >= f64::from(self.run.users)
+        self.coming.arrivals_per_second >= f64::from(self.coming.users)
     }
 
     fn schedule(&self, seed: u64) -> Schedule {
         if self.all_at_once() {
-            return Schedule::at_once(self.run.users);
+            return Schedule::at_once(self.coming.users);
         }
-        Schedule::new(self.run.arrivals, self.run.users, self.run.arrivals_per_second, seed)
+        Schedule::new(self.run.arrivals, self.coming.users, self.coming.arrivals_per_second, seed)
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use common::ids::UserId;
-use common::tokens::{Role, Session, SessionKeys};
+use common::tokens::Role;
 use rand::RngExt;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::accounts::SessionMaker;
 use super::ahead::AheadCheck;
 use super::queue::{
     QueueAnswer, QueueInfo, Stop, ahead_rose, decode, join_body, join_request, leave_request, ok, poll_request,
@@ -28,8 +28,7 @@ const STAY_MAX: f64 = 10.0;
 pub(super) struct WaitPlan {
     pub(super) concert: Uuid,
     /// Makes their sessions, so that nobody has to sign up.
-    pub(super) sessions: SessionKeys,
-    pub(super) sessions_end_at: DateTime<Utc>,
+    pub(super) sessions: SessionMaker,
     /// How likely someone in line closes the tab instead of waiting to the end.
     pub(super) abandon: f64,
     /// How likely someone who goes says so.
@@ -93,7 +92,7 @@ impl Waiter<'_> {
 
     /// Joins, and polls as told until the answer is a pass, or until they have had enough.
     async fn wait(&mut self, arrival: Instant) -> Result<Waited, Stop> {
-        let session = self.session();
+        let session = self.plan.sessions.session(self.user, Role::User);
         let joined = self.ask(Step::Join, arrival, &join_request(&session, join_body(self.plan.concert))).await?;
         drop(session);
         let Asked { mut answer, mut sent } = joined;
@@ -125,17 +124,6 @@ impl Waiter<'_> {
             self.compare(&answer.queue_info, &next.answer.queue_info);
             Asked { answer, sent } = next;
         }
-    }
-
-    /// A session like those that logging in gives.
-    fn session(&self) -> String {
-        self.plan.sessions.sign(&Session {
-            id: None,
-            user: self.user,
-            role: Role::User,
-            issued_at: Utc::now(),
-            expires_at: self.plan.sessions_end_at,
-        })
     }
 
     async fn ask(&mut self, step: Step, intended: Instant, request: &Request<'_>) -> Result<Asked, Stop> {

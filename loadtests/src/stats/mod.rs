@@ -1,6 +1,8 @@
 //! What happened in a run: counted and measured while it runs, bounded whatever happens.
 
+pub(crate) mod overload;
 mod recorder;
+pub(crate) mod surge;
 mod timeline;
 pub(crate) mod waits;
 
@@ -205,6 +207,10 @@ impl Figures {
 
     pub(crate) fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(&outcome).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn seats_sold(&self) -> u64 {
+        u64::try_from(self.sales.len()).unwrap_or(u64::MAX)
     }
 
     /// Seats that more than one visitor was told they had bought.

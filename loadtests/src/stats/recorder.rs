@@ -71,6 +71,9 @@ impl Recorder {
         if !matches!(outcome, Ok(answer) if answer.status < 500) {
             bucket.failures += 1;
         }
+        let status = outcome.as_ref().map_or(0, |answer| answer.status);
+        bucket.too_many += u64::from(status == 429);
+        bucket.unavailable += u64::from(status == 503);
         bucket.joins += u64::from(step == Step::Join);
         bucket.polls += u64::from(step == Step::Status);
         let entry = &mut figures.steps[step as usize];
@@ -122,6 +125,12 @@ impl Recorder {
     /// A request sent at `sent` was answered "waiting". `on_time`: the visitor came when they were told to.
     pub(crate) fn waiting(&self, sent: Instant, position: u64, on_time: bool) {
         self.lock().order.waiting(sent - self.started, position, on_time);
+    }
+
+    /// A visitor holds a seat.
+    pub(crate) fn hold(&self) {
+        let at = self.started.elapsed();
+        self.lock().timeline.at(at).holds += 1;
     }
 
     pub(crate) fn sale(&self, sale: Sale) {

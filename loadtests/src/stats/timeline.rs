@@ -15,9 +15,14 @@ pub(crate) struct Bucket {
     pub(crate) joins: u64,
     pub(crate) polls: u64,
     pub(crate) admissions: u64,
+    pub(crate) holds: u64,
     pub(crate) sales: u64,
     /// Requests that were sent in it and got no answer or a 5xx.
     pub(crate) failures: u64,
+    /// Requests that were sent in it and answered 429.
+    pub(crate) too_many: u64,
+    /// Those of `failures` that were answered 503.
+    pub(crate) unavailable: u64,
     /// Microseconds of the steps that were meant to start in it. Two digits are enough for a graph.
     pub(crate) latency: Histogram<u64>,
 }
@@ -57,7 +62,18 @@ impl Timeline {
 
 impl Bucket {
     fn new() -> Self {
-        Self { arrivals: 0, joins: 0, polls: 0, admissions: 0, sales: 0, failures: 0, latency: super::histogram(2) }
+        Self {
+            arrivals: 0,
+            joins: 0,
+            polls: 0,
+            admissions: 0,
+            holds: 0,
+            sales: 0,
+            failures: 0,
+            too_many: 0,
+            unavailable: 0,
+            latency: super::histogram(2),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::Result;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -41,6 +41,12 @@ pub(crate) enum Fault {
     Misleads,
     /// Nobody is ever let in.
     LetsNobodyIn,
+    /// One seat is never shown as available.
+    HidesASeat,
+    /// Whoever wants a certain seat is told that it is taken.
+    ChosenIsTaken,
+    /// Those in line are told that nothing is left, and to wait.
+    SaysNothingIsLeft,
 }
 
 #[derive(Debug)]
@@ -73,6 +79,8 @@ pub(crate) async fn start(seats: usize, fault: Fault) -> Result<SocketAddr> {
         payments_refused: HashMap::new(),
     };
     let app = Router::new()
+        .route("/admin/concerts", post(make_concert))
+        .route("/admin/queues/{id}", put(set_up_room))
         .route("/concerts", get(concerts))
         .route("/concerts/{id}", get(concert))
         .route("/concerts/{id}/seats", get(list_seats))
@@ -107,6 +115,25 @@ fn describe(hall: &Hall) -> Value {
     })
 }
 
+/// There is one already, of as many seats as the test said.
+async fn make_concert(State(hall): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let sections = body["sections"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let seats: u64 = sections.iter().filter_map(|section| section["seats"].as_u64()).sum();
+    let hall = lock(&hall);
+    match u64::try_from(hall.seats.len()) {
+        Ok(there) if there == seats && headers.contains_key("authorization") => Json(describe(&hall)).into_response(),
+        _ => problem(400, "invalid_request"),
+    }
+}
+
+async fn set_up_room(Path(_): Path<Uuid>, Json(body): Json<Value>) -> Response {
+    if body["admitPerSecond"].as_f64() == Some(40.5) {
+        Json(body).into_response()
+    } else {
+        problem(400, "invalid_request")
+    }
+}
+
 async fn concerts(State(hall): State<Shared>) -> Json<Value> {
     Json(json!({ "data": [describe(&lock(&hall))], "pagination": { "totalPages": 1 } }))
 }
@@ -118,7 +145,8 @@ async fn concert(State(hall): State<Shared>, Path(_): Path<Uuid>) -> Json<Value>
 async fn list_seats(State(hall): State<Shared>) -> Json<Value> {
     let hall = lock(&hall);
     let seat = |(id, status): &(Uuid, &str)| json!({ "seatId": id, "price": PRICE, "status": status });
-    Json(hall.seats.iter().map(seat).collect())
+    let hidden = usize::from(hall.fault == Fault::HidesASeat);
+    Json(hall.seats.iter().skip(hidden).map(seat).collect())
 }
 
 async fn signup(State(hall): State<Shared>, Json(body): Json<Value>) -> Json<Value> {
@@ -155,6 +183,7 @@ fn queue_answer(hall: &mut Hall, position: u64) -> Json<Value> {
         "queueInfo": {
             "position": shown, "ahead": ahead, "pollAfterMs": 30,
             "waitSeconds": wait, "waitSecondsLow": wait - 1, "waitSecondsHigh": wait + 1,
+            "outlook": if hall.fault == Fault::SaysNothingIsLeft { "none" } else { "likely" },
         },
     }))
 }
@@ -196,8 +225,16 @@ async fn reserve(State(hall): State<Shared>, headers: HeaderMap, Json(body): Jso
     }
     let wanted = body["seatId"].as_str().unwrap_or_default();
     let twice = hall.fault == Fault::SellsTwice;
-    let Some(seat) = hall.seats.iter_mut().find(|(id, _)| id.to_string() == wanted) else {
-        return problem(404, "not_found");
+    let best = body["quantity"] == 1;
+    if hall.fault == Fault::ChosenIsTaken && !best {
+        return problem(409, "seat_taken");
+    }
+    let is_wanted = |(id, status): &&mut (Uuid, &str)| {
+        if best { *status == "available" } else { id.to_string() == wanted }
+    };
+    let hidden = usize::from(hall.fault == Fault::HidesASeat);
+    let Some(seat) = hall.seats.iter_mut().skip(hidden).find(is_wanted) else {
+        return if best { problem(409, "no_seats_together") } else { problem(404, "not_found") };
     };
     if seat.1 != "available" && !twice {
         return problem(409, "seat_taken");
@@ -207,7 +244,9 @@ async fn reserve(State(hall): State<Shared>, headers: HeaderMap, Json(body): Jso
     }
     let id = Uuid::new_v4();
     hall.reservations.insert(id, seat.0);
-    Json(json!({ "reservationId": id, "amount": PRICE, "expiresAt": "2030-01-01T00:00:00Z" })).into_response()
+    let seats = json!([{ "seatId": seat.0, "price": PRICE }]);
+    Json(json!({ "reservationId": id, "amount": PRICE, "expiresAt": "2030-01-01T00:00:00Z", "seats": seats }))
+        .into_response()
 }
 
 async fn pay(State(hall): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {

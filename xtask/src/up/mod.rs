@@ -33,7 +33,8 @@ const PRIVATE_MODE: u32 = 0o700;
 ///
 /// Where `REDIS_URL` (with `REDIS_MODE=cluster` for a cluster, `sentinel` for sentinels) or
 /// `DATABASE_URL` is set, that server is used instead of a private one; the same goes for
-/// `PAYMENT_PROVIDER_URL` and the sandbox.
+/// `PAYMENT_PROVIDER_URL` and the sandbox. nginx allows each address `REQUESTS_PER_SECOND`, `REQUESTS_BURST` at once
+/// and `CONNECTIONS_PER_ADDRESS` where these are set; by default so much that load tests don't meet them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// How many gateways run behind nginx

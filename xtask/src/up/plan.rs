@@ -1,5 +1,6 @@
 //! What is going to run, and where.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) given_redis_url: Option<String>,
     pub(super) redis_mode: RedisMode,
     pub(super) given_database_url: Option<String>,
+    /// Those of [`NGINX_LIMITS`] that this environment sets.
+    pub(super) nginx_limits: BTreeMap<&'static str, String>,
     pub(super) data: PathBuf,
     pub(super) profile: Profile,
 }
@@ -58,6 +61,7 @@ impl Plan {
             given_redis_url,
             redis_mode,
             given_database_url,
+            nginx_limits: nginx_limits(given)?,
             data,
             profile: options.profile,
         })
@@ -109,6 +113,20 @@ impl Plan {
     }
 }
 
+/// What nginx allows one address, by the names of its template; all that comes here comes from one.
+const NGINX_LIMITS: [&str; 3] = ["REQUESTS_PER_SECOND", "REQUESTS_BURST", "CONNECTIONS_PER_ADDRESS"];
+
+fn nginx_limits(given: impl Fn(&'static str) -> Option<String>) -> Result<BTreeMap<&'static str, String>> {
+    let mut limits = BTreeMap::new();
+    for name in NGINX_LIMITS {
+        if let Some(limit) = given(name) {
+            ensure!(limit.parse::<u32>().is_ok_and(|limit| limit > 0), "{name} is no number above 0: {limit:?}");
+            limits.insert(name, limit);
+        }
+    }
+    Ok(limits)
+}
+
 const NGINX: &str = "nginx";
 const SANDBOX: &str = "the sandbox of payments";
 
@@ -144,6 +162,7 @@ mod tests {
             given_redis_url: None,
             redis_mode: RedisMode::Standalone,
             given_database_url: None,
+            nginx_limits: BTreeMap::new(),
             data: PathBuf::new(),
             profile: Profile::Dev,
         }
@@ -158,6 +177,15 @@ mod tests {
         assert!(error.ends_with("--port"), "{error}");
         drop(listener);
         assert!(plan(port).check_ports(false).is_ok());
+    }
+
+    #[test]
+    fn limits_of_nginx_are_numbers_and_the_others_stay() {
+        let limits = |value: &'static str| nginx_limits(|name| (name == "REQUESTS_BURST").then(|| value.to_owned()));
+        assert_eq!(limits("50").unwrap(), BTreeMap::from([("REQUESTS_BURST", "50".to_owned())]));
+        for bad in ["0", "-1", "5; deny all"] {
+            assert!(limits(bad).unwrap_err().to_string().contains("REQUESTS_BURST"), "{bad}");
+        }
     }
 
     #[test]

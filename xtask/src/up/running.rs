@@ -51,7 +51,10 @@ impl Running {
         steps.take("Applying migrations", "Database migrated", || setup.migrate())?;
         steps.take("Loading demo data", "Demo data loaded", || setup.demo())?;
         running.start_services(plan, &setup, &steps)?;
-        settings::write_stack_file(plan, &setup, &Settings::of(&setup.binaries.join("gateway"))?)?;
+        let processes: Vec<String> =
+            running.processes().map(|process| format!("{}={}", process.name(), process.pid())).collect();
+        let gateway = Settings::of(&setup.binaries.join("gateway"))?;
+        settings::write_stack_file(plan, &setup, &gateway, &processes.join(","))?;
         running.told_in = Some(plan.data.clone());
         Ok(running)
     }
@@ -223,6 +226,7 @@ fn start_nginx(plan: &Plan, gateways: &[Service]) -> Result<Nginx> {
     let addresses: Vec<_> = gateways.iter().map(Service::address).collect();
     let mut values = nginx_values(&addresses, &prefix, &plan.logs().join("nginx-access.log"));
     values.insert("LISTEN", format!("127.0.0.1:{}", plan.port));
+    values.extend(plan.nginx_limits.clone());
     let http = nginx::render(&nginx::template()?, &values)?;
     Nginx::start_logging_to(&prefix, &http, plan.port, &plan.logs().join("nginx.log"))
 }

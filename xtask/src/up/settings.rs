@@ -77,11 +77,11 @@ impl Settings {
     }
 }
 
-/// Tells the load tests where the stack is and what its limits are.
-pub(super) fn write_stack_file(plan: &Plan, setup: &Setup, gateway: &Settings) -> Result<()> {
+/// Tells the load tests where the stack is, which `processes` it has (`name=id`, comma-separated), and what its limits are.
+pub(super) fn write_stack_file(plan: &Plan, setup: &Setup, gateway: &Settings, processes: &str) -> Result<()> {
     let mode = setup.redis_mode.as_str();
     let mut text = format!(
-        "URL={}\nDATABASE_URL={}\nREDIS_URL={}\nREDIS_MODE={mode}\n",
+        "URL={}\nDATABASE_URL={}\nREDIS_URL={}\nREDIS_MODE={mode}\nPROCESSES={processes}\n",
         plan.url(),
         setup.database_url,
         setup.redis_url
