@@ -15,7 +15,8 @@ use serde_json::Value;
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
 
-const PAGES: [&str; 5] = ["/", "/sale/{id}", "/sale/{id}/seats", "/my", "/login"];
+const PAGES: [&str; 8] =
+    ["/", "/sale/{id}", "/sale/{id}/seats", "/my", "/login", "/admin/", "/admin/new", "/admin/sale/{id}"];
 /// What the waiting page may weigh in all, as it comes over the wire.
 const WAITING_PAGE_BYTES: usize = 20 * 1024;
 const NOWHERE: &str = "0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20";
