@@ -18,6 +18,7 @@ let steering;
 let record;
 let heardAt = Date.now();
 let told;
+let announcedAt = 0;
 
 /** What changed since the last event that is not a figure: said, and looked up in the record. */
 function note(queue, sale) {
@@ -62,6 +63,9 @@ async function again() {
     tell(null);
     setTimeout(() => { if (!source) watch(); }, TRY_AGAIN_MS * (0.8 + Math.random() * 0.4));
   } catch (refusal) {
+    byId("unannounced").hidden = !(refusal.status === 404 && announcedAt > Date.now());
+    // It was found a moment ago: what is missing is only what everybody can see.
+    if (!byId("unannounced").hidden) return;
     tell(refusal);
     if (refusal.status === 0 || refusal.status === 429 || refusal.status >= 500) setTimeout(again, (refusal.retryAfterSeconds || 3) * 1000);
   }
@@ -86,9 +90,10 @@ async function start() {
     byId("name").textContent = document.title = concert.name;
     byId("facts").textContent = `${concert.date} · ${concert.venue}`;
     showReport(concert);
-    // Before that day it has no waiting room that anybody could see.
-    if (concert.announcedAt && Date.parse(concert.announcedAt) > Date.now()) {
-      byId("facts").textContent += ` · ${t("admin.announced", { when: moment(concert.announcedAt) })}`;
+    byId("rest").hidden = false;
+    if (concert.announcedAt) {
+      announcedAt = Date.parse(concert.announcedAt);
+      byId("unannounced").textContent = t("live.unannounced", { when: moment(announcedAt) });
     }
   } catch (refusal) {
     tell(refusal);

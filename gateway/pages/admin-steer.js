@@ -50,21 +50,26 @@ export class Steering {
   show(queue, sale) {
     this.now = { queue, sale };
     for (const { button, isPossible } of this.switches) {
-      const hidden = !isPossible(this.now);
-      // Who has just pressed a button that goes away goes on at the one that takes its place.
-      const lost = hidden && document.activeElement === button;
-      button.hidden = hidden;
-      if (lost) setTimeout(() => byId("switches").querySelector("button:not([hidden])")?.focus());
+      button.hidden = !isPossible(this.now);
     }
+    this.keepFocus();
     if (this.isTyping) return;
     byId("rate").value = queue.admitPerSecond;
     byId("capacity").value = queue.maxActive;
+  }
+
+  /** Who has pressed a button that is gone now goes on at the first of those that are left. */
+  keepFocus() {
+    if (!this.pressed || this.pressed.disabled) return;
+    if (document.activeElement === document.body) (this.pressed.hidden ? byId("switches").querySelector("button:not([hidden])") : this.pressed)?.focus();
+    if (this.pressed.hidden || document.activeElement !== this.pressed) this.pressed = null;
   }
 
   async press(button, name, act) {
     const { queue, sale } = this.now;
     const before = stateOf(queue, sale);
     if (!await sure(t(`steer.${name}`), [t(`steer.${name}_what`, waits(queue)), t("steer.now", { state: before })], [], t(`steer.${name}`))) return;
+    this.pressed = button;
     await busy(button, async () => {
       await act();
       this.done(t("steer.done"));

@@ -1,7 +1,11 @@
 // What the operators' pages share: their texts, what to do after a refusal, a question before anything is done.
 
 import texts from "./admin-texts.js";
-import { el, learn, t } from "./ui.js";
+import { count, el, learn, moment, t } from "./ui.js";
+
+/** A hall may have a thousand sections. */
+const LISTED_AT_MOST = 10;
+const TIME = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
 
 const toSignIn = () => `/login?next=${encodeURIComponent(location.pathname)}`;
 
@@ -21,8 +25,10 @@ learn(texts, {
 export function value(of) {
   if (of === null || of === undefined || of === "") return "–";
   if (typeof of === "boolean") return t(of ? "word.yes" : "word.no");
-  if (typeof of === "object") return JSON.stringify(of);
-  return String(of);
+  if (Array.isArray(of)) return `${of.slice(0, LISTED_AT_MOST).map(value).join("; ")}${of.length > LISTED_AT_MOST ? t("word.more", { n: count(of.length - LISTED_AT_MOST) }) : ""}`;
+  if (typeof of === "object") return Object.values(of).map(value).join(", ");
+  if (typeof of === "string" && TIME.test(of)) return moment(of);
+  return typeof of === "number" ? count(of) : of;
 }
 
 export const known = (name, otherwise) => (texts[name] === undefined ? otherwise : t(name));
