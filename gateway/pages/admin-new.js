@@ -1,6 +1,6 @@
 // Making a concert with its sections and prices.
 
-import { get, once } from "./api.js";
+import { Refusal, get, once } from "./api.js";
 import { sure } from "./admin-words.js";
 import { busy, byId, count, el, money, t, tell } from "./ui.js";
 
@@ -63,7 +63,7 @@ byId("concert").addEventListener("submit", (event) => {
   event.preventDefault();
   const form = event.target;
   busy(event.submitter, async () => {
-    if (!form.elements.section) throw { code: "same", status: 400, message: t("new.no_section") };
+    if (!form.elements.section) throw new Refusal(400, { error: "same", message: t("new.no_section") });
     const concert = body(form);
     const when = concert.saleOpensAt ? t("new.opens_at", { when: new Date(concert.saleOpensAt).toLocaleString(document.documentElement.lang) }) : t("new.opens_now");
     if (!await sure(t("new.sure", { name: concert.name }), [sum(), when, t("new.for_good")], [], t("new.create"))) return;

@@ -1,6 +1,6 @@
 // Steering a sale. Nothing is done before it was asked whether to, with what will happen.
 
-import { post, put } from "./api.js";
+import { Refusal, post, put } from "./api.js";
 import { differences, sure } from "./admin-words.js";
 import { busy, byId, count, el, moment, say, t } from "./ui.js";
 
@@ -90,9 +90,14 @@ export class Steering {
     const { queue } = this.now;
     const wanted = { admitPerSecond: Number(byId("rate").value), maxActive: Number(byId("capacity").value) };
     const lines = differences({ admitPerSecond: queue.admitPerSecond, maxActive: queue.maxActive }, wanted);
-    if (lines.length === 0) throw { code: "same", status: 400, message: t("steer.same") };
+    if (lines.length === 0) throw new Refusal(400, { error: "same", message: t("steer.same") });
     if (!await sure(t("steer.change"), [t("steer.change_what", waits(queue))], lines, t("steer.change"))) return;
-    await this.change(wanted, queue.version).finally(() => { this.isTyping = false; });
+    await this.change(wanted, queue.version).catch((refusal) => {
+      // What can be mended stays as it was typed.
+      this.isTyping = refusal.code !== "settings_changed";
+      throw refusal;
+    });
+    this.isTyping = false;
     this.done(t("steer.done"));
   }
 

@@ -53,7 +53,7 @@ impl Live {
                 let field = |name| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
                 let event = field("id").zip(field("data"));
                 let event = event.map(|(id, data)| (id.to_owned(), serde_json::from_str(data).unwrap()));
-                self.read = rest.to_owned();
+                self.read = String::from(rest);
                 if event.is_some() {
                     return event;
                 }
@@ -173,7 +173,7 @@ async fn who_comes_back_is_told_only_what_is_new() {
 async fn what_somebody_else_changes_is_seen_within_a_second() {
     let recorded = Recorded::new().await;
     let (here, there) = two_gateways_with(|config| {
-        config.record = Some(gateway::RecordSettings::new(&recorded.url(), 4));
+        config.record = Some(gateway::RecordSettings::new(recorded.url(), 4));
     })
     .await;
     let concert = here.core.concert("on_sale", None);
@@ -186,6 +186,26 @@ async fn what_somebody_else_changes_is_seen_within_a_second() {
     assert_eq!(paused.status, 200, "{:?}", paused.body);
     let seen = async { while live.next().await.unwrap().1["queue"]["paused"] == false {} };
     tokio::time::timeout(Duration::from_secs(1), seen).await.expect("not told within a second");
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_not_by_those_of_buyers() {
+    let (core, address) = support::server::start_core().await;
+    let mut config = Site::config(DEFAULTS, support::redis_settings(), &[address]);
+    config.max_streams = 0;
+    let site = Site::start_with(config, core).await;
+    let concert = site.core.concert("on_sale", None);
+    let session = site.session_as(UserId::generate(), Role::Admin);
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(Live::open(&site, concert, &session, None).await);
+    }
+    let ask = || Answer::of(site.http.get(url(&site, concert)).bearer_auth(&session));
+    ask().await.is_problem(503, "overloaded");
+    assert!(open[99].next().await.is_some());
+    open.truncate(99);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    Live::open(&site, concert, &session, None).await;
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ pub(in crate::http) async fn live(
     PathId(concert): PathId<ConcertId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let slot = OpenStream::new(state.streams.enter()?);
+    let slot = OpenStream::new(state.watches.enter()?);
     // What can't be told now is told with a status, before the stream begins.
     let room = state.rooms.room(concert).await?;
     room.view().await?;
