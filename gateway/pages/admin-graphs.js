@@ -64,6 +64,11 @@ export class Graphs {
     });
     byId("columns").append(el("th", { scope: "col" }, t("live.time")), ...SHOWN.map(({ name }) => el("th", { scope: "col" }, t(`live.${name}`))));
     byId("minute").addEventListener("toggle", () => this.fill());
+    const still = byId("still");
+    still.addEventListener("click", () => {
+      still.setAttribute("aria-pressed", !this.isStill);
+      this.hold(!this.isStill);
+    });
   }
 
   clear() {
@@ -79,9 +84,16 @@ export class Graphs {
     const { at } = this.columns;
     const old = at.findIndex((second) => second > at[at.length - 1] - SPAN);
     if (old > 0) for (const values of Object.values(this.columns)) values.splice(0, old);
-    if (at.length === 0) return;
+    if (at.length === 0 || this.isStill) return;
     this.figures.forEach((figure) => this.draw(figure));
     if (at[at.length - 1] % ROWS_EVERY === 0) this.fill();
+  }
+
+  /** Holds what is shown still, or lets it move on; what comes meanwhile is kept. */
+  hold(isStill) {
+    this.isStill = isStill;
+    this.add({});
+    this.fill();
   }
 
   draw({ shown, now, note, least, most, picture, lines }) {
@@ -103,7 +115,7 @@ export class Graphs {
 
   /** The last minute, a row for each five seconds, the latest first. */
   fill() {
-    if (!byId("minute").open) return;
+    if (!byId("minute").open || this.isStill) return;
     const { at } = this.columns;
     const rows = at.map((second, index) => [second, index]).filter(([second]) => second % ROWS_EVERY === 0 && second > at[at.length - 1] - 60);
     byId("rows").replaceChildren(...rows.reverse().map(([second, index]) => el("tr", {},

@@ -20,9 +20,11 @@ let heardAt = Date.now();
 let told;
 let announcedAt = 0;
 
-/** What changed since the last event that is not a figure: said, and looked up in the record. */
+/** What goes on; what of it is no figure and has changed is said, and looked up in the record. */
 function note(queue, sale) {
   const state = `${queue.version} ${sale.status}`;
+  // What is held still does not move by a number, and still tells what was done.
+  if (told !== state || !graphs.isStill) byId("state").textContent = stateOf(queue, sale);
   if (told === state) return;
   if (told !== undefined) {
     say(stateOf(queue, sale));
@@ -34,7 +36,6 @@ function note(queue, sale) {
 function show({ queue, sale, seconds }) {
   heardAt = Date.now();
   byId("desk").hidden = false;
-  byId("state").textContent = stateOf(queue, sale);
   graphs.add(seconds);
   steering.show(queue, sale);
   note(queue, sale);
@@ -80,7 +81,7 @@ function listen() {
 }
 
 async function takings() {
-  if (document.hidden) return;
+  if (document.hidden || graphs.isStill) return;
   await get(`/admin/concerts/${encodeURIComponent(concertId)}`).then(showReport).catch(() => {});
 }
 
