@@ -13,13 +13,12 @@ use common::tokens::Role;
 use futures_util::StreamExt as _;
 use gateway::Config;
 use gateway::domain::{Counted, RoomSight};
-use gateway::store::{QueueStore, RoomKeys};
+use gateway::store::RoomKeys;
 use http::Method;
-use lua::Redis;
 use serde_json::{Value, json};
-use support::DEFAULTS;
 use support::recorded::Recorded;
 use support::server::{Answer, Site};
+use support::{DEFAULTS, Rig};
 
 /// A stream being read.
 struct Live {
@@ -223,27 +222,28 @@ async fn a_gateway_that_stops_ends_the_stream() {
 
 #[tokio::test]
 async fn a_quarter_of_an_hour_is_kept_in_redis_once_for_each_second() {
-    let redis = Redis::new(&support::redis_settings()).unwrap();
-    let (store, concert) = (QueueStore::new(redis.clone()), ConcertId::generate());
-    let sight = RoomSight::from_line("1,2,3,4,5,6,7,8,9,10").unwrap();
-    let counted = Counted { joins: 1, polls: 2, errors: 3 };
-    let at = |second: i64| store.add_to_chart(concert, counted, &sight, second * 1_000 + 250);
-    for second in 1..=1_000 {
-        assert!(at(second).await.unwrap());
+    for Rig { store, redis, .. } in Rig::on_both(DEFAULTS) {
+        let concert = ConcertId::generate();
+        let sight = RoomSight::from_line("1,2,3,4,5,6,7,8,9,10").unwrap();
+        let counted = Counted { joins: 1, polls: 2, errors: 3 };
+        let at = |second: i64| store.add_to_chart(concert, counted, &sight, second * 1_000 + 250);
+        for second in 1..=1_000 {
+            assert!(at(second).await.unwrap());
+        }
+        assert!(!at(1_000).await.unwrap(), "another gateway came first in this second");
+        assert!(!at(995).await.unwrap(), "a clock that is a little behind is waited for");
+        let points = store.chart(concert, None).await.unwrap();
+        assert_eq!((points.len(), points[0].second, points[899].second), (900, 101, 1_000));
+        assert_eq!(points[899].sums, Counted { joins: 1_000, polls: 2_000, errors: 3_000 });
+        assert!(at(1_001).await.unwrap());
+        let new = store.chart(concert, Some(1_000)).await.unwrap();
+        assert_eq!(new[0].sums.joins, 1_003, "what came in between counts, though it made no point");
+        for key in RoomKeys::chart(concert) {
+            let lives: i64 = redis.run(redis::cmd("TTL").arg(key).to_owned()).await.unwrap();
+            assert!((1..=900).contains(&lives), "{lives}");
+        }
+        // A server whose clock is far behind begins anew.
+        assert!(at(50).await.unwrap());
+        assert_eq!(store.chart(concert, None).await.unwrap().len(), 1);
     }
-    assert!(!at(1_000).await.unwrap(), "another gateway came first in this second");
-    assert!(!at(995).await.unwrap(), "a clock that is a little behind is waited for");
-    let points = store.chart(concert, None).await.unwrap();
-    assert_eq!((points.len(), points[0].second, points[899].second), (900, 101, 1_000));
-    assert_eq!(points[899].sums, Counted { joins: 1_000, polls: 2_000, errors: 3_000 });
-    assert!(at(1_001).await.unwrap());
-    let new = store.chart(concert, Some(1_000)).await.unwrap();
-    assert_eq!(new[0].sums.joins, 1_003, "what came in between counts, though it made no point");
-    for key in RoomKeys::chart(concert) {
-        let lives: i64 = redis.run(redis::cmd("TTL").arg(key).to_owned()).await.unwrap();
-        assert!((1..=900).contains(&lives), "{lives}");
-    }
-    // A server whose clock is far behind begins anew.
-    assert!(at(50).await.unwrap());
-    assert_eq!(store.chart(concert, None).await.unwrap().len(), 1);
 }
