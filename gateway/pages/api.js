@@ -57,6 +57,7 @@ async function asSignedIn(ask) {
 export const get = async (path) => (await asSignedIn(() => send("GET", path))).answer;
 export const getWithTag = (path) => send("GET", path);
 export const post = async (path, body) => (await asSignedIn(() => send("POST", path, body))).answer;
+export const put = async (path, body) => (await asSignedIn(() => send("PUT", path, body))).answer;
 export const remove = async (path) => (await asSignedIn(() => send("DELETE", path))).answer;
 
 /**

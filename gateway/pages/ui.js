@@ -85,6 +85,12 @@ const NEXT = {
   offline: ["do.network"],
 };
 
+/** Takes in more texts, and what to do after more refusals. */
+export function learn(moreTexts, next) {
+  Object.assign(texts, moreTexts);
+  Object.assign(NEXT, next);
+}
+
 /** Tells a refusal in `problem`, with what to do next; without one, clears it. */
 export function tell(refusal, concert) {
   const place = byId("problem");

@@ -1,9 +1,10 @@
 //! The scripts that run inside Redis, and the connection that runs them.
 //!
-//! `queue/` holds the waiting room's verbs, `holds/` the seat locks', `sessions/` that of the log of ended sessions. A
-//! script's file says in its header what is atomic, its KEYS, ARGV and RETURNS, and its COST; the typed function that calls
+//! `queue/` holds the waiting room's verbs, `chart/` that of what operators see of it, `holds/` the seat locks', `sessions/`
+//! that of the log of ended sessions. A script's file says in its header what is atomic, its KEYS, ARGV and RETURNS, and its COST; the typed function that calls
 //! it is in the store of the service that owns it, and nowhere else.
 
+pub mod chart;
 mod connection;
 mod endpoint;
 pub mod holds;

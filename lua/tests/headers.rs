@@ -62,8 +62,9 @@ fn every_queue_script_tells_what_it_uses() {
 }
 
 #[test]
-fn the_session_log_s_scripts_tell_what_they_use() {
-    for script in lua::sessions::SessionScripts::default().all() {
+fn the_scripts_with_keys_of_their_own_tell_what_they_use() {
+    let (sessions, charts) = (lua::sessions::SessionScripts::default(), lua::chart::ChartScripts::default());
+    for script in sessions.all().into_iter().chain(charts.all()) {
         let path = format!("{}/{}.lua", env!("CARGO_MANIFEST_DIR"), script.name());
         let file = std::fs::read_to_string(path).unwrap();
         check(script, &file);

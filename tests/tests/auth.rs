@@ -39,7 +39,7 @@ enum About {
 }
 
 /// Every operation that needs credentials.
-const OPERATIONS: [(&str, About); 61] = [
+const OPERATIONS: [(&str, About); 62] = [
     ("logOut", About::Oneself),
     ("refreshSession", About::Refresh),
     ("changePassword", About::Oneself),
@@ -68,6 +68,7 @@ const OPERATIONS: [(&str, About); 61] = [
     ("receivePaymentWebhook", About::Provider),
     ("listQueues", About::Site),
     ("getQueue", About::Site),
+    ("watchQueue", About::Site),
     ("changeQueue", About::Site),
     ("pauseQueue", About::Site),
     ("resumeQueue", About::Site),

@@ -405,7 +405,11 @@ async fn what_the_gateway_says_about_errors_passes_untouched() -> Result<()> {
 async fn events_arrive_while_their_stream_is_open() -> Result<()> {
     let source = EventSource::start()?;
     let edge = Edge::new(&[source.address()])?;
-    for path in ["/queue/events", "/concerts/018f3f64-0000-7000-8000-000000000000/seats/events"] {
+    for path in [
+        "/queue/events",
+        "/concerts/018f3f64-0000-7000-8000-000000000000/seats/events",
+        "/admin/queues/018f3f64-0000-7000-8000-000000000000/live",
+    ] {
         let mut answer = edge.get(path).header("accept-encoding", "gzip").send().await?;
         assert_eq!(header(&answer, "content-encoding"), None);
         // The source sends the second one only when told to: the first was not kept for it.

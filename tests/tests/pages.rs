@@ -1,4 +1,5 @@
-//! The buyers' pages, through nginx: what browsers are told, what it weighs, both languages, and the way without scripts.
+//! The pages, through nginx: what browsers are told, what it weighs, both languages, the way without scripts, and what is for
+//! operators.
 
 #![allow(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
@@ -6,16 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use e2e::site::Visitor;
+use e2e::spec::Spec;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    LOCATION, ORIGIN, RETRY_AFTER, VARY,
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, LOCATION, ORIGIN, RETRY_AFTER, VARY,
 };
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
 
-const PAGES: [&str; 5] = ["/", "/sale/{id}", "/sale/{id}/seats", "/my", "/login"];
+const PAGES: [&str; 8] =
+    ["/", "/sale/{id}", "/sale/{id}/seats", "/my", "/login", "/admin/", "/admin/new", "/admin/sale/{id}"];
 /// What the waiting page may weigh in all, as it comes over the wire.
 const WAITING_PAGE_BYTES: usize = 20 * 1024;
 const NOWHERE: &str = "0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20";
@@ -322,4 +325,62 @@ async fn forms_of_other_sites_are_refused() {
             assert!(refused.headers().get(RETRY_AFTER).is_none());
         }
     }
+}
+
+/// An event stream's first event, as JSON.
+async fn first_event(response: &mut Response) -> Value {
+    let mut read = String::new();
+    while !read.contains("\n\n") {
+        let part = response.chunk().await.unwrap().expect("an event before the end");
+        read.push_str(std::str::from_utf8(&part).unwrap());
+    }
+    let data = read.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_pages_are_empty_and_what_fills_them_is_for_administrators() {
+    let mut browser = Browser::new("en");
+    let desk = browser.get("/admin").await;
+    assert_eq!((desk.status().as_u16(), header(&desk, LOCATION).as_str()), (308, "/admin/"));
+    let concert = a_concert(1_000).await;
+    let page = browser.page(&format!("/admin/sale/{concert}")).await;
+    assert!(page.contains("<div id=\"desk\" hidden>") && !page.contains(&concert), "the same for everybody");
+    assert_eq!(page, browser.page(&format!("/admin/sale/{NOWHERE}")).await);
+    for path in ["/admin/sale", "/admin/sale/", "/admin/queues/new"] {
+        assert_ne!(browser.get(path).await.status(), 200, "{path}");
+    }
+    // Its operations are where they were.
+    for path in ["/admin/queues", "/admin/concerts", "/admin/audit", &format!("/admin/queues/{concert}/live")] {
+        let refused = browser.get(path).await;
+        assert_eq!(
+            (refused.status().as_u16(), header(&refused, CONTENT_TYPE).as_str()),
+            (401, "application/problem+json")
+        );
+    }
+    // What a browser sends by itself is enough for a stream and for a file.
+    let account = [("email", "admin@example.com"), ("password", "onsale-demo"), ("next", "/admin/")];
+    let signed_in = browser.submit("/forms/login", &account).await;
+    assert_eq!((signed_in.status().as_u16(), header(&signed_in, LOCATION).as_str()), (303, "/admin/"));
+    let mut live = browser.get(&format!("/admin/queues/{concert}/live")).await;
+    assert_eq!(header(&live, CONTENT_TYPE), "text/event-stream");
+    let event = first_event(&mut live).await;
+    Spec::load().unwrap().check("QueueLive", &event).unwrap();
+    assert_eq!((&event["queue"]["maxActive"], &event["sale"]["status"]), (&Value::from(1), &Value::from("on_sale")));
+    for (file, kind) in [("sales.csv", "text/csv"), ("orders.csv", "text/csv"), ("sales", "application/json")] {
+        let report = browser.get(&format!("/admin/concerts/{concert}/{file}")).await;
+        assert_eq!(report.status(), 200, "{file}");
+        assert!(header(&report, CONTENT_TYPE).starts_with(kind), "{file}");
+        assert_eq!(header(&report, CONTENT_DISPOSITION).starts_with("attachment"), kind == "text/csv", "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buyers_do_not_load_what_is_for_operators() {
+    let mut browser = Browser::new("ko");
+    for path in PAGES.iter().filter(|path| !path.starts_with("/admin")) {
+        assert!(!browser.page(&path.replace("{id}", NOWHERE)).await.contains("/admin"), "{path}");
+    }
+    let page = browser.page("/admin/").await;
+    assert!(page.contains("<h1>운영</h1>") && page.contains("/admin-texts.js\""), "{page}");
 }

@@ -44,6 +44,8 @@ pub struct Concert {
     pub available_seats: i64,
     /// Those in the sale that nobody has bought.
     pub unsold_seats: i64,
+    /// How many are paid for.
+    pub sold_seats: i64,
 }
 
 impl Concert {
@@ -137,6 +139,7 @@ mod tests {
             total_seats: 2,
             available_seats: 1,
             unsold_seats: 2,
+            sold_seats: 0,
         }
     }
 

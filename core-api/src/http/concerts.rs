@@ -34,6 +34,7 @@ pub(super) struct ConcertView {
     total_seats: i64,
     available_seats: i64,
     held_seats: i64,
+    sold_seats: i64,
     #[serde(serialize_with = "serialize_rfc3339_opt")]
     sale_opens_at: Option<DateTime<Utc>>,
     seats_per_user: u32,
@@ -51,6 +52,7 @@ impl ConcertView {
             total_seats: concert.total_seats,
             available_seats: concert.available_seats,
             held_seats: concert.unsold_seats - concert.available_seats,
+            sold_seats: concert.sold_seats,
             sale_opens_at: concert.sale_opens_at,
             seats_per_user: concert.seats_per_user.unwrap_or(seats_per_user),
             status: concert.status(now),

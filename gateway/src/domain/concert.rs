@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Stock;
 
 /// Whether a concert's tickets can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SaleStatus {
     /// Not yet.

@@ -1,5 +1,6 @@
 //! Places in line and what is told about them. Knows neither HTTP nor Redis.
 
+mod chart;
 mod concert;
 mod error;
 mod estimate;
@@ -10,6 +11,7 @@ mod settings;
 mod standing;
 mod view;
 
+pub use chart::{CHART_SECONDS, Chart, Counted, Point, RoomSight, Second};
 pub use concert::{ConcertFacts, SaleStatus};
 pub use error::QueueError;
 pub use estimate::{Pace, WaitEstimate};

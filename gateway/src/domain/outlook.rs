@@ -9,6 +9,8 @@ pub struct Stock {
     pub available: u32,
     /// Seats that somebody holds and has not paid for: they may come back.
     pub held: u32,
+    /// Seats that are paid for; `None` where that is not told.
+    pub sold: Option<u32>,
 }
 
 /// What someone in line can expect.
@@ -40,7 +42,7 @@ impl Outlook {
         let inside = view.counts.offers + view.counts.leased;
         let in_front = u64::from(ahead) + u64::from(inside.saturating_sub(stock.held));
         Some(match stock {
-            Stock { available: 0, held: 0 } => Self::None,
+            Stock { available: 0, held: 0, .. } => Self::None,
             _ if in_front < u64::from(stock.available) => Self::Likely,
             _ => Self::Unlikely,
         })
@@ -56,7 +58,8 @@ mod tests {
     #[test]
     fn each_in_front_is_reckoned_to_take_one_seat() {
         let inside = view(RoomCounts { offers: 2, leased: 8, ..counts() }, settings(), None);
-        let outlook = |available, held, ahead| Outlook::of(&inside, Some(Stock { available, held }), ahead).unwrap();
+        let outlook =
+            |available, held, ahead| Outlook::of(&inside, Some(Stock { available, held, sold: None }), ahead).unwrap();
         // Ten inside, of whom four hold a seat already: six to come.
         assert_eq!(outlook(20, 4, 13), Outlook::Likely);
         assert_eq!(outlook(20, 4, 14), Outlook::Unlikely);

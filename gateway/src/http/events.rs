@@ -5,38 +5,29 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use common::language::Language;
 use common::problem::Problem;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-use metrics::{Gauge, gauge};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::QueueAnswer;
 use super::presented::{Presented, QueueToken};
 use super::rate_limit::Polling;
 use super::state::AppState;
+use super::stream::{OpenStream, RETRY_AFTER, answer, last_event_id, stopping};
 use super::telling::{Person, standing_of, tell};
 use crate::domain::Standing;
-use crate::metrics::STREAMS;
 use crate::worker::Turning;
 
-/// A silence this long is broken by a comment, before any proxy in between takes the stream for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The time between two positions at the front of a line; further back it is the time that a poll is told to wait.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// After a failure, or when the stream ended, a client comes back after so long.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How often one inside is looked after: they may have left, or their admission ended.
 const INSIDE: Duration = Duration::from_secs(10);
-
-const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// `GET /queue/events`: `position` while in line, `admitted` with the pass once it is one's turn, `closed` when there is
 /// nothing more to come; each with the JSON of `GET /queue/status`. An event's id is what it said, so who resumes with
@@ -52,7 +43,7 @@ pub(super) async fn events(
     let room = state.rooms.room(presented.concert()).await?;
     let turning = room.turning();
     room.view().await?;
-    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let last_id = last_event_id(&headers).map(str::to_owned);
     let wait = Wait {
         person: Person::bearing(presented.clone()),
         token: presented.token,
@@ -64,10 +55,7 @@ pub(super) async fn events(
         is_over: false,
         _slot: slot,
     };
-    let stream = Sse::new(stream(wait)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
-    let headers =
-        [(CACHE_CONTROL, HeaderValue::from_static("no-store")), (NO_BUFFERING, HeaderValue::from_static("no"))];
-    Ok((headers, stream).into_response())
+    Ok(answer(stream(wait)))
 }
 
 /// One person's wait.
@@ -84,26 +72,6 @@ struct Wait {
     turning: watch::Receiver<Option<Turning>>,
     is_over: bool,
     _slot: OpenStream,
-}
-
-/// A stream's place among those open, counted for as long as it is held.
-struct OpenStream {
-    _slot: OwnedSemaphorePermit,
-    open: Gauge,
-}
-
-impl OpenStream {
-    fn new(slot: OwnedSemaphorePermit) -> Self {
-        let open = gauge!(STREAMS.name);
-        open.increment(1);
-        Self { _slot: slot, open }
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.open.decrement(1);
-    }
 }
 
 fn stream(wait: Wait) -> impl Stream<Item = Result<Event, Infallible>> {
@@ -125,7 +93,7 @@ impl Wait {
                 () = draining.cancelled() => {
                     self.is_over = true;
                     // They come back to another gateway, or to this one when it is back.
-                    return Some(Event::default().comment("stopping").retry(RETRY_AFTER));
+                    return Some(stopping());
                 }
             }
             match self.look().await {

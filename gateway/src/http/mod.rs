@@ -17,18 +17,21 @@ mod queue;
 mod rate_limit;
 mod sign_in;
 mod state;
+mod stream;
 mod telling;
 
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use common::http::{Endpoint, endpoint, finish, limit_in_flight, router};
 use common::problem::{ErrorCode, Problem};
 use http::Method;
 use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::worker::Failures;
 
 pub use polls::Gateway;
 pub use state::AppState;
@@ -55,7 +58,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
 
 /// The whole gateway as a service.
 pub fn app(state: AppState) -> Gateway {
-    let in_flight = state.in_flight();
+    let (in_flight, failures) = (state.in_flight(), state.rooms.failures());
     let pages = if state.config.site.is_some() { Vec::new() } else { pages::unchanging_ones() };
     let limited = if state.config.site.is_some() {
         router(endpoints())
@@ -77,9 +80,20 @@ pub fn app(state: AppState) -> Gateway {
         .layer(CatchPanicLayer::custom(|_| {
             axum::response::IntoResponse::into_response(Problem::new(ErrorCode::Internal))
         }))
+        .layer(from_fn_with_state(failures, note_failures))
         .layer(from_fn(finish))
         .with_state(state.clone());
     Gateway { state, router }
+}
+
+/// Counts the answers that say that the service failed. Health is no visitor's question.
+async fn note_failures(State(failures): State<Failures>, request: Request, next: Next) -> Response {
+    let is_health = request.uri().path().starts_with("/health");
+    let response = next.run(request).await;
+    if response.status().is_server_error() && !is_health {
+        failures.note();
+    }
+    response
 }
 
 /// What is not ours is core-api's, or the site's that stands in its place, but for what looks like the queue's: a

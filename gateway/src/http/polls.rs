@@ -53,8 +53,14 @@ impl Service<Request<Body>> for Gateway {
 }
 
 async fn answer(state: AppState, request: Request) -> Response {
+    let failures = state.rooms.failures();
     let answered = AssertUnwindSafe(status(state, request)).catch_unwind().await;
-    answered.unwrap_or_else(|_| Err(Problem::new(ErrorCode::Internal))).unwrap_or_else(Problem::into_response)
+    let response =
+        answered.unwrap_or_else(|_| Err(Problem::new(ErrorCode::Internal))).unwrap_or_else(Problem::into_response);
+    if response.status().is_server_error() {
+        failures.note();
+    }
+    response
 }
 
 async fn status(state: AppState, request: Request) -> Result<Response, Problem> {

@@ -16,6 +16,9 @@ use crate::config::Config;
 use crate::upstream::CoreApi;
 use crate::worker::Rooms;
 
+/// Streams of operators open at once: more than any control room has screens.
+const MAX_WATCHES: usize = 100;
+
 /// What every handler has at hand. Cloning it shares it.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
@@ -34,6 +37,8 @@ pub struct Shared {
     pub(super) proxied: InFlight,
     /// Event streams, which outlive their requests.
     pub(super) streams: InFlight,
+    /// The same of operators: a storm that takes all other streams must not keep them from seeing it.
+    pub(super) watches: InFlight,
     lifecycle: Lifecycle,
 }
 
@@ -51,9 +56,22 @@ impl AppState {
         let in_flight = InFlight::at_most(config.max_in_flight);
         let proxied = InFlight::at_most((config.max_in_flight / 2).max(1));
         let streams = InFlight::at_most(config.max_streams);
+        let watches = InFlight::at_most(MAX_WATCHES);
         let sessions = Sessions::new(Arc::clone(&config.sessions));
-        let shared =
-            Shared { config, clock, sessions, rooms, core, counts, pages, in_flight, proxied, streams, lifecycle };
+        let shared = Shared {
+            config,
+            clock,
+            sessions,
+            rooms,
+            core,
+            counts,
+            pages,
+            in_flight,
+            proxied,
+            streams,
+            watches,
+            lifecycle,
+        };
         Ok(Self(Arc::new(shared)))
     }
 

@@ -25,6 +25,11 @@ impl RoomKeys {
         &self.0[11]
     }
 
+    /// What all gateways have counted in the room, and its points, one a second: what operators are shown.
+    pub fn chart(concert: ConcertId) -> [String; 2] {
+        ["counted", "points"].map(|part| format!("wr:v1:{{{concert}}}:chart:{part}"))
+    }
+
     /// What one gateway at a time holds while it does `work` for the room.
     pub fn turn_at(concert: ConcertId, work: &str) -> String {
         format!("wr:v1:{{{concert}}}:turn:{work}")

@@ -1,6 +1,7 @@
 //! The room in Redis (key names and one typed function for each script), its record in `PostgreSQL`, and the log of ended
 //! sessions.
 
+mod chart;
 mod events;
 mod keys;
 mod queue;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use common::ids::{ConcertId, UserId};
 use common::tokens::PassId;
+use lua::chart::ChartScripts;
 use lua::queue::QueueScripts;
 use lua::{Call, Redis, Script, StoreError};
 
@@ -151,12 +152,13 @@ pub enum Was {
 pub struct QueueStore {
     redis: Redis,
     scripts: Arc<QueueScripts>,
+    charts: Arc<ChartScripts>,
 }
 
 impl QueueStore {
     /// On this Redis.
     pub fn new(redis: Redis) -> Self {
-        Self { redis, scripts: Arc::default() }
+        Self { redis, scripts: Arc::default(), charts: Arc::default() }
     }
 
     /// Whether Redis answers.
@@ -167,6 +169,11 @@ impl QueueStore {
     /// The connection, for what is no script.
     pub(super) fn redis(&self) -> &Redis {
         &self.redis
+    }
+
+    /// The scripts of what operators see.
+    pub(super) fn charts(&self) -> &ChartScripts {
+        &self.charts
     }
 
     /// Gives each user a place in line or tells the one they have; in an idle room, a lease.

@@ -50,6 +50,7 @@ struct Concert {
     sale_opens_at: Option<DateTime<Utc>>,
     available_seats: Option<u32>,
     held_seats: Option<u32>,
+    sold_seats: Option<u32>,
 }
 
 impl From<Concert> for ConcertFacts {
@@ -58,7 +59,7 @@ impl From<Concert> for ConcertFacts {
         Self {
             status: concert.status,
             sale_opens_at: concert.sale_opens_at,
-            stock: stock.map(|(available, held)| Stock { available, held }),
+            stock: stock.map(|(available, held)| Stock { available, held, sold: concert.sold_seats }),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! One task beside them, for all rooms, follows which sessions have been ended.
 
 mod batch;
+mod chart;
 mod draw;
 mod measure;
 mod recent;
@@ -18,6 +19,7 @@ mod tick;
 mod upkeep;
 mod waits;
 
+pub use chart::{Failures, WatchedChart};
 pub use room::{Room, Turning};
 pub use rooms::Rooms;
 pub(crate) use sessions::follow_ended_sessions;

@@ -9,6 +9,7 @@ use common::ids::{ConcertId, UserId};
 use common::tokens::{PassId, Ticket};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::chart::{Counting, Failures, Watched, WatchedChart};
 use super::draw::Deal;
 use super::measure::Figures;
 use super::recent::Recent;
@@ -73,6 +74,9 @@ pub struct Room {
     pub(super) deal: Deal,
     /// What is told of it to Prometheus.
     pub(super) figures: Figures,
+    /// What is told of it to operators.
+    pub(super) counting: Counting,
+    watched: Watched,
     /// Whether events are recorded, and a room can be put together again from the record.
     recorded: bool,
     settings: RwLock<SettingsInForce>,
@@ -96,6 +100,7 @@ impl Room {
         store: QueueStore,
         settings: SettingsInForce,
         recorded: bool,
+        failures: Failures,
     ) -> (Self, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
         let room = Self {
@@ -108,6 +113,8 @@ impl Room {
             recent: Recent::default(),
             deal: Deal::default(),
             figures: Figures::of(concert),
+            counting: Counting::new(failures),
+            watched: Watched::default(),
             recorded,
             settings: RwLock::new(settings),
             furthest: Mutex::default(),
@@ -203,7 +210,7 @@ impl Room {
             && let standing @ (Standing::Waiting { .. } | Standing::Gathering { .. } | Standing::Admitted(_)) =
                 self.look_up_ticket(ticket).await?
         {
-            self.figures.joins.increment(1);
+            self.note_join();
             return Ok(standing);
         }
         self.left.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
@@ -213,7 +220,7 @@ impl Room {
         match standing {
             Standing::Closed => Err(QueueError::SalesClosed),
             standing => {
-                self.figures.joins.increment(1);
+                self.note_join();
                 Ok(standing)
             }
         }
@@ -223,6 +230,7 @@ impl Room {
     /// position, the view says how far the room has come.
     pub async fn stand(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
         let view = self.view().await?;
+        self.counting.note_poll();
         let standing = if let Some(standing) = self.stand_in(&view, ticket) {
             self.figures.polls_from_memory.increment(1);
             standing
@@ -266,6 +274,7 @@ impl Room {
     /// Where the bearer of a pass stands.
     pub async fn stand_admitted(&self, user: UserId, pass: PassId) -> Result<Standing, QueueError> {
         self.view().await?;
+        self.counting.note_poll();
         self.figures.polls_by_redis.increment(1);
         self.look_up(user, pass.position, 0).await
     }
@@ -321,6 +330,23 @@ impl Room {
             drop(known);
             self.wanted.notify_one();
         }
+    }
+
+    /// Waits until this process knows of other settings than those of this version.
+    pub async fn other_settings_than(&self, version: u32) {
+        let mut seen = self.seen.subscribe();
+        // The room outlives whoever waits, so the only end of this is that there are some.
+        let _ = seen.wait_for(|_| self.settings().version != version).await;
+    }
+
+    /// The room's last quarter of an hour, shared by all who watch it here.
+    pub fn chart(&self) -> Arc<WatchedChart> {
+        self.watched.chart(self.concert, &self.store)
+    }
+
+    fn note_join(&self) {
+        self.figures.joins.increment(1);
+        self.counting.note_join();
     }
 
     /// Notes that someone near the front is there, and will be asked for again in `for_ms`.
@@ -447,7 +473,7 @@ mod tests {
         let (session, claim) = (Duration::from_mins(1), Duration::from_secs(30));
         let defaults = RoomDefaults { admit_per_second: 1.0, burst: 1, max_active: 1, session, claim };
         let facts = ConcertFacts { status: SaleStatus::OnSale, sale_opens_at: None, stock: None };
-        Room::new(ConcertId::generate(), facts, QueueStore::new(redis), defaults.into(), false).0
+        Room::new(ConcertId::generate(), facts, QueueStore::new(redis), defaults.into(), false, Failures::default()).0
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use common::ids::ConcertId;
 use common::lifecycle::Lifecycle;
 use serde_json::Value;
 
+use super::chart::Failures;
 use super::room::Room;
 use super::upkeep::{self, Tools};
 use super::{batch, tick};
@@ -29,6 +30,7 @@ struct Inner {
     defaults: SettingsInForce,
     tools: Tools,
     concerts: Concerts,
+    failures: Failures,
     lifecycle: Lifecycle,
 }
 
@@ -41,7 +43,8 @@ impl Rooms {
         concerts: Concerts,
         lifecycle: Lifecycle,
     ) -> Self {
-        Self(Arc::new(Inner { rooms: RwLock::default(), store, defaults, tools, concerts, lifecycle }))
+        let (rooms, failures) = (RwLock::default(), Failures::default());
+        Self(Arc::new(Inner { rooms, store, defaults, tools, concerts, failures, lifecycle }))
     }
 
     /// The rooms that somebody has asked this process for.
@@ -52,6 +55,11 @@ impl Rooms {
     /// Where things are recorded, if anywhere.
     pub fn record(&self) -> Option<&Record> {
         self.0.tools.record.as_ref()
+    }
+
+    /// What failed of all that this process was asked for.
+    pub fn failures(&self) -> Failures {
+        self.0.failures.clone()
     }
 
     /// What holds in rooms that have no settings of their own.
@@ -96,9 +104,9 @@ impl Rooms {
         if rooms.len() >= MAX_ROOMS {
             return Err(QueueError::Overloaded);
         }
-        let Inner { store, defaults, tools, .. } = &*self.0;
-        let recorded = tools.record.is_some();
-        let (room, requests) = Room::new(concert, facts, store.clone(), defaults.clone(), recorded);
+        let Inner { store, defaults, tools, failures, .. } = &*self.0;
+        let (recorded, failures) = (tools.record.is_some(), failures.clone());
+        let (room, requests) = Room::new(concert, facts, store.clone(), defaults.clone(), recorded, failures);
         let room = Arc::new(room);
         rooms.insert(concert, Arc::clone(&room));
         drop(rooms);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::chart;
 use super::room::{Look, Room};
 use crate::domain::{DrawState, QueueError, RateMeter, RoomCounts, RoomView};
 use crate::store::record::Record;
@@ -89,7 +90,8 @@ impl Heartbeat {
         if self.last.is_some_and(|last| last.epoch != snapshot.counts.epoch) {
             self.tell_again(room, &snapshot).await?;
         }
-        self.take_in(room, snapshot, begun);
+        let view = self.take_in(room, snapshot, begun);
+        chart::tell(room, &view).await;
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl Heartbeat {
         Ok(())
     }
 
-    fn take_in(&mut self, room: &Room, snapshot: Snapshot, begun: Instant) {
+    fn take_in(&mut self, room: &Room, snapshot: Snapshot, begun: Instant) -> Arc<RoomView> {
         let Snapshot { counts, draw, settings, ranks, left, left_until_ms } = snapshot;
         // Half a second of overlap: two gateways' scripts may share a millisecond, and noting someone twice is harmless.
         self.left_since_ms = left_until_ms - 500;
@@ -117,10 +119,11 @@ impl Heartbeat {
         room.take_settings(&settings);
         self.note_join_rate(room, &counts);
         let measured = self.meter.observe(&counts, settings.version);
-        let view = RoomView { counts, settings, draw, ranks, measured };
+        let view = Arc::new(RoomView { counts, settings, draw, ranks, measured });
         room.figures.note_view(&view, room.context().sale_over);
-        room.set_view(Look { view: Arc::new(view), at: begun });
+        room.set_view(Look { view: Arc::clone(&view), at: begun });
         self.last = Some(counts);
+        view
     }
 
     fn note_join_rate(&self, room: &Room, counts: &RoomCounts) {

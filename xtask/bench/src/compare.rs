@@ -1,5 +1,6 @@
 //! Two things measured by turns, round after round.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -37,7 +38,7 @@ pub(crate) struct Side<'a> {
 
 impl<'a> Side<'a> {
     /// Always the same requests.
-    pub(crate) fn repeating(address: impl ToString, servers: &[u32], requests: &'a [String]) -> Self {
+    pub(crate) fn repeating(address: &dyn Display, servers: &[u32], requests: &'a [String]) -> Self {
         Self {
             address: address.to_string(),
             requests: Box::new(|_| Ok(Requests::repeated(requests.iter().cloned()))),
@@ -48,7 +49,7 @@ impl<'a> Side<'a> {
 
     /// Always the same requests, to an nginx.
     pub(crate) fn nginx(nginx: &Nginx, requests: &'a [String]) -> Self {
-        Self::repeating(format!("127.0.0.1:{}", nginx.port()), &[nginx.process().pid()], requests)
+        Self::repeating(&format!("127.0.0.1:{}", nginx.port()), &[nginx.process().pid()], requests)
     }
 
     /// What it came to, and how much CPU the servers used of each second.

@@ -8,7 +8,7 @@ pub(super) fn text(plan: &Plan) -> String {
     let logs = plan.logs();
     format!(
         "
-Onsale is running at {url}
+Onsale is running at {url} (operators: {url}/admin/)
 
   Demo logins, all with the password onsale-demo:
     alice@example.com   bob@example.com   staff@example.com (at the door)   admin@example.com (admin)

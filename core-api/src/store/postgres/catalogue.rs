@@ -16,11 +16,12 @@ impl Db {
                 r#"SELECT c.id, c.name, c.venue, c.concert_date, c.sale_opens_at, c.sale_closed_at,
                           c.seats_per_user,
                           coalesce(s.total, 0) AS "total!", coalesce(s.available, 0) AS "available!",
-                          coalesce(s.unsold, 0) AS "unsold!"
+                          coalesce(s.unsold, 0) AS "unsold!", coalesce(s.sold, 0) AS "sold!"
                    FROM concerts c
                    LEFT JOIN (SELECT concert_id, count(*) AS total,
                                      count(*) FILTER (WHERE status = 'available') AS available,
-                                     count(*) FILTER (WHERE status IN ('available', 'reserved_temp')) AS unsold
+                                     count(*) FILTER (WHERE status IN ('available', 'reserved_temp')) AS unsold,
+                                     count(*) FILTER (WHERE status = 'reserved_final') AS sold
                               FROM seats GROUP BY concert_id) s ON s.concert_id = c.id
                    WHERE c.announced_at IS NULL OR c.announced_at <= (SELECT now_utc())
                    ORDER BY c.concert_date, c.id"#
@@ -42,6 +43,7 @@ impl Db {
                     total_seats: row.total,
                     available_seats: row.available,
                     unsold_seats: row.unsold,
+                    sold_seats: row.sold,
                 })
                 .collect();
             Ok(Snapshot::new(concerts, utc(now)))

@@ -1,6 +1,7 @@
 //! Steering the rooms: for administrators only, and every change is kept with who made it, when, before and after.
 
 mod actions;
+mod live;
 mod queues;
 mod settings;
 mod visitors;
@@ -23,6 +24,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(Method::POST, "/admin/queues/{concertId}/resume", post(settings::resume)),
         endpoint(Method::POST, "/admin/queues/{concertId}/close", post(settings::close)),
         endpoint(Method::POST, "/admin/queues/{concertId}/admit", post(actions::admit)),
+        endpoint(Method::GET, "/admin/queues/{concertId}/live", get(live::live)),
         endpoint(Method::GET, "/admin/queues/{concertId}/changes", get(actions::changes)),
         endpoint(Method::GET, "/admin/queues/{concertId}/visitors/{userId}", get(visitors::look_up)),
         endpoint(Method::DELETE, "/admin/queues/{concertId}/visitors/{userId}", delete(visitors::remove)),

@@ -1,4 +1,4 @@
-//! The pages for buyers: a list of concerts, a concert, its seats, what one holds and has bought.
+//! The pages for buyers: a list of concerts, a concert, its seats, what one holds and has bought; and those for operators.
 //!
 //! The pages themselves are the same for everybody and made once, when the process starts; their scripts ask the API for
 //! what is in them, as any client would. So a page costs a copy from memory, also in a storm. What works without scripts
@@ -58,6 +58,7 @@ pub(super) fn unchanging_ones() -> Vec<Endpoint<AppState>> {
             endpoint(Method::GET, page.path, handler)
         })
         .collect();
+    endpoints.push(endpoint(Method::GET, "/admin", get(to_the_desk)));
     endpoints.push(endpoint(Method::GET, "/assets/{version}/{language}/{file}", get(asset::asset)));
     endpoints
 }
@@ -93,6 +94,11 @@ fn unchanging(state: &AppState, name: &str, request: &Request) -> Response {
     let mut response = page.answer(request.headers(), HeaderValue::from_static("private, no-cache"));
     dress(&mut response);
     response
+}
+
+/// What is typed by hand leads to the operators' pages.
+async fn to_the_desk() -> Response {
+    (StatusCode::PERMANENT_REDIRECT, [(LOCATION, HeaderValue::from_static("/admin/"))]).into_response()
 }
 
 /// A page that was made for one visitor.

@@ -20,6 +20,8 @@ pub(super) struct Page {
     main: &'static str,
     /// Its script, and what that takes in: loaded side by side, not one after the other has been read.
     scripts: &'static [&'static str],
+    /// Beside that of all pages.
+    styles: &'static [&'static str],
     /// Where it sends whoever has no scripts.
     without_scripts: Option<&'static str>,
 }
@@ -37,6 +39,7 @@ pub(super) const PAGES: &[Page] = &[
         path: "/",
         main: file!("home.html"),
         scripts: &["home.js", "ui.js", "api.js", "texts.js"],
+        styles: &[],
         without_scripts: Some("/wait"),
     },
     Page {
@@ -44,6 +47,7 @@ pub(super) const PAGES: &[Page] = &[
         path: "/sale/{concertId}",
         main: file!("sale.html"),
         scripts: &["sale.js", "queue.js", "notify.js", "ui.js", "api.js", "texts.js"],
+        styles: &[],
         without_scripts: Some("?plain"),
     },
     Page {
@@ -51,6 +55,7 @@ pub(super) const PAGES: &[Page] = &[
         path: "/sale/{concertId}/seats",
         main: file!("seats.html"),
         scripts: &["seats.js", "hall.js", "ui.js", "api.js", "texts.js"],
+        styles: &[],
         without_scripts: None,
     },
     Page {
@@ -58,6 +63,7 @@ pub(super) const PAGES: &[Page] = &[
         path: "/my",
         main: file!("my.html"),
         scripts: &["my.js", "basket.js", "ui.js", "api.js", "texts.js"],
+        styles: &[],
         without_scripts: None,
     },
     Page {
@@ -65,6 +71,41 @@ pub(super) const PAGES: &[Page] = &[
         path: "/login",
         main: file!("login.html"),
         scripts: &["login.js", "ui.js", "api.js", "texts.js"],
+        styles: &[],
+        without_scripts: None,
+    },
+    Page {
+        name: "admin",
+        path: "/admin/",
+        main: file!("admin.html"),
+        scripts: &["admin.js", "admin-words.js", "ui.js", "api.js", "texts.js", "admin-texts.js"],
+        styles: &["admin.css"],
+        without_scripts: None,
+    },
+    Page {
+        name: "admin-new",
+        path: "/admin/new",
+        main: file!("admin-new.html"),
+        scripts: &["admin-new.js", "admin-words.js", "ui.js", "api.js", "texts.js", "admin-texts.js"],
+        styles: &["admin.css"],
+        without_scripts: None,
+    },
+    Page {
+        name: "admin-sale",
+        path: "/admin/sale/{concertId}",
+        main: file!("admin-sale.html"),
+        scripts: &[
+            "admin-sale.js",
+            "admin-graphs.js",
+            "admin-steer.js",
+            "admin-record.js",
+            "admin-words.js",
+            "ui.js",
+            "api.js",
+            "texts.js",
+            "admin-texts.js",
+        ],
+        styles: &["admin.css"],
         without_scripts: None,
     },
 ];
@@ -83,23 +124,34 @@ const FILES: &[(&str, &str, &str)] = &[
     ("my.js", SCRIPT, file!("my.js")),
     ("basket.js", SCRIPT, file!("basket.js")),
     ("login.js", SCRIPT, file!("login.js")),
+    ("admin.css", CSS, file!("admin.css")),
+    ("admin.js", SCRIPT, file!("admin.js")),
+    ("admin-new.js", SCRIPT, file!("admin-new.js")),
+    ("admin-sale.js", SCRIPT, file!("admin-sale.js")),
+    ("admin-graphs.js", SCRIPT, file!("admin-graphs.js")),
+    ("admin-steer.js", SCRIPT, file!("admin-steer.js")),
+    ("admin-record.js", SCRIPT, file!("admin-record.js")),
+    ("admin-words.js", SCRIPT, file!("admin-words.js")),
 ];
 const LAYOUT: &str = file!("layout.html");
-const TEXTS: &str = file!("texts.json");
+/// The texts by the module that scripts find them in: buyers do not load those of operators.
+const TEXTS: &[(&str, &str)] = &[("texts.js", file!("texts.json")), ("admin-texts.js", file!("admin-texts.json"))];
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const LANGUAGES: [Language; 2] = [Language::Korean, Language::English];
 
 type Texts = BTreeMap<String, String>;
+/// By language.
+type InAll<T> = BTreeMap<&'static str, T>;
 
 /// Everything that the pages are made of.
 #[derive(Debug)]
 pub(in crate::http) struct Site {
     version: String,
-    texts: BTreeMap<&'static str, Texts>,
-    /// By language and name.
-    pages: BTreeMap<&'static str, BTreeMap<&'static str, Stored>>,
-    assets: BTreeMap<&'static str, BTreeMap<&'static str, Stored>>,
+    texts: InAll<Texts>,
+    /// By name.
+    pages: InAll<BTreeMap<&'static str, Stored>>,
+    assets: InAll<BTreeMap<&'static str, Stored>>,
 }
 
 impl Site {
@@ -111,16 +163,14 @@ impl Site {
     }
 
     fn build() -> anyhow::Result<Self> {
-        let mut read: BTreeMap<String, Texts> = serde_json::from_str(TEXTS).context("texts.json")?;
-        let mut texts = BTreeMap::new();
-        for language in LANGUAGES {
-            texts.insert(language.tag(), read.remove(language.tag()).context("a language without texts")?);
-        }
-        let everything: String = FILES.iter().map(|(_, _, text)| *text).chain([TEXTS]).collect();
+        let everything: String =
+            FILES.iter().map(|(_, _, text)| *text).chain(TEXTS.iter().map(|(_, text)| *text)).collect();
         let version = hash_of(everything.as_bytes());
+        let texts = LANGUAGES.iter().map(|language| (language.tag(), Texts::new())).collect();
         let mut site = Self { version, texts, pages: BTreeMap::new(), assets: BTreeMap::new() };
         for language in LANGUAGES {
-            site.assets.insert(language.tag(), site.assets_in(language)?);
+            let assets = site.assets_in(language)?;
+            site.assets.insert(language.tag(), assets);
             let mut pages = BTreeMap::new();
             for page in PAGES {
                 let text = site.page_text(page, language).with_context(|| page.name)?;
@@ -131,15 +181,20 @@ impl Site {
         Ok(site)
     }
 
-    /// The same files for each language, but for the one with its texts: so scripts find them by one name.
-    fn assets_in(&self, language: Language) -> anyhow::Result<BTreeMap<&'static str, Stored>> {
+    /// The same files for each language, but for those with its texts: so scripts find them by one name. Takes in the
+    /// texts on the way.
+    fn assets_in(&mut self, language: Language) -> anyhow::Result<BTreeMap<&'static str, Stored>> {
         let mut assets = BTreeMap::new();
         for (name, kind, text) in FILES {
             assets.insert(*name, Stored::new(kind, (*text).to_owned())?);
         }
-        let texts = self.texts.get(language.tag()).context("no texts")?;
-        let module = format!("export default {};\n", serde_json::to_string(texts)?);
-        assets.insert("texts.js", Stored::new(SCRIPT, module)?);
+        for (module, texts) in TEXTS {
+            let mut read: BTreeMap<String, Texts> = serde_json::from_str(texts).context(*module)?;
+            let texts = read.remove(language.tag()).context("a language without texts")?;
+            let text = format!("export default {};\n", serde_json::to_string(&texts)?);
+            assets.insert(*module, Stored::new(SCRIPT, text)?);
+            self.texts.entry(language.tag()).or_default().extend(texts);
+        }
         Ok(assets)
     }
 
@@ -152,7 +207,8 @@ impl Site {
         let taken_in = taken_in.map(|script| format!("<link rel=\"modulepreload\" href=\"{base}/{script}\">\n"));
         let first = page.scripts.iter().take(1);
         let first = first.map(|script| format!("<script type=\"module\" src=\"{base}/{script}\"></script>\n"));
-        let head: String = head.into_iter().chain(taken_in).chain(first).collect();
+        let styles = page.styles.iter().map(|style| format!("<link rel=\"stylesheet\" href=\"{base}/{style}\">\n"));
+        let head: String = head.into_iter().chain(styles).chain(taken_in).chain(first).collect();
         let main = fill(page.main, |name| self.text(language, name).map(escape))?;
         let title = self.text(language, &format!("title.{}", page.name)).context("no title")?;
         self.framed(language, title, &head, &main)
@@ -216,6 +272,8 @@ mod tests {
             |language: Language| -> BTreeSet<&str> { site.texts[language.tag()].keys().map(String::as_str).collect() };
         let known = names(Language::Korean);
         assert_eq!(known, names(Language::English));
+        let of_each = TEXTS.iter().map(|(_, texts)| serde_json::from_str::<BTreeMap<String, Texts>>(texts).unwrap());
+        assert_eq!(of_each.map(|texts| texts["ko"].len()).sum::<usize>(), known.len(), "a name stands for one text");
         for (name, korean) in &site.texts["ko"] {
             let english = &site.texts["en"][name];
             assert_eq!(between(korean, "{", '}'), between(english, "{", '}'), "{name}");

@@ -1,5 +1,6 @@
 //! What one core-api answers from memory or Redis, and the way to it.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -75,11 +76,11 @@ async fn seat_list(site: &Site, extent: Extent) -> Result<Row> {
         folder.path().display()
     ))?;
     let holding = Holding::start(site).await?;
-    let ours = Side::repeating(core_api.address(), &[core_api.process().pid()], &requests);
+    let ours = Side::repeating(&core_api.address(), &[core_api.process().pid()], &requests);
     let theirs = Side::nginx(ceiling.nginx(), &requests);
     let how = format!("{} bytes, compressed. core-api on one core, PostgreSQL and Redis beside wrk.", body.len());
     let mut row = compare(extent, SEAT_LIST, ours, theirs, &how)?;
-    row.note.push_str(&format!(" Seats held meanwhile: {}.", holding.stop()));
+    let _ = write!(row.note, " Seats held meanwhile: {}.", holding.stop());
     Ok(row)
 }
 
@@ -148,7 +149,7 @@ async fn lost(site: &Site, extent: Extent) -> Result<Row> {
     let (waiting, _) = people::join(site, concert(LINE), &STILL, PEOPLE).await?;
     let polls = people::polls(site, concert(LINE), &waiting).await?;
     let gateway = site.gateway()?;
-    let theirs = Side::repeating(gateway.address(), &[gateway.process().pid()], &polls);
+    let theirs = Side::repeating(&gateway.address(), &[gateway.process().pid()], &polls);
     let how =
         format!("{PEOPLE} people inside, one seat that somebody else holds. core-api and gateway on the same core.");
     compare(extent, LOST, ours, theirs, &how)
@@ -161,6 +162,6 @@ fn proxy(site: &Site, extent: Extent) -> Result<Row> {
     let (gateway, core_api) = (site.gateway()?.process().pid(), site.core_api().process().pid());
     let chain = [nginx.process().pid(), gateway, core_api];
     let ours = Side { servers: chain.to_vec(), ..Side::nginx(&nginx, &requests) };
-    let theirs = Side::repeating(site.core_api().address(), &[core_api], &requests);
+    let theirs = Side::repeating(&site.core_api().address(), &[core_api], &requests);
     compare(extent, PROXY, ours, theirs, "nginx, gateway and core-api share one core, as core-api alone has it.")
 }

@@ -150,7 +150,7 @@ impl Bench {
     }
 
     fn polls<'a>(&self, polls: &'a [String]) -> Result<Side<'a>> {
-        Ok(Side::repeating(self.site.gateway()?.address(), &[self.gateway()?], polls))
+        Ok(Side::repeating(&self.site.gateway()?.address(), &[self.gateway()?], polls))
     }
 
     async fn status(&self) -> Result<Row> {
