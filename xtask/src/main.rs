@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "these commands talk to the person at the terminal")]
 
 mod audit;
+mod capacity;
 mod fuzz_api;
 mod signals;
 mod sqlx_prepare;
@@ -51,6 +52,7 @@ enum Action {
         arguments: Vec<String>,
     },
     Audit(audit::Options),
+    Capacity(capacity::Options),
     FuzzApi(fuzz_api::Options),
     SqlxPrepare(sqlx_prepare::Options),
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
         Action::FuzzApi(options) => watchfully(|| fuzz_api::run(&options)),
         Action::Audit(options) => audit::run(&options),
+        Action::Capacity(options) => capacity::run(&options),
         Action::Load { arguments } => become_package("loadtests", &arguments),
         Action::Bench { arguments } => bench(&arguments),
         Action::VerifyDraw { arguments } => become_package("verify-draw", &arguments),

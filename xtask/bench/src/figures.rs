@@ -12,6 +12,8 @@ pub(crate) enum Target {
     AtMost(f64),
     /// Both ends included.
     Within(f64, f64),
+    /// Nothing was set: a figure that others are reckoned from.
+    None,
 }
 
 impl Target {
@@ -20,6 +22,7 @@ impl Target {
             Self::AtLeast(least) => ratio >= least,
             Self::AtMost(most) => ratio <= most,
             Self::Within(least, most) => (least..=most).contains(&ratio),
+            Self::None => true,
         }
     }
 }
@@ -30,6 +33,7 @@ impl fmt::Display for Target {
             Self::AtLeast(least) => write!(f, "≥ {least}"),
             Self::AtMost(most) => write!(f, "≤ {most}"),
             Self::Within(least, most) => write!(f, "{least}–{most}"),
+            Self::None => write!(f, "–"),
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn measure(extent: Extent) -> Result<Vec<Row>> {
         inversions += passed;
     }
     let how = format!(
-        "{} people, all of them there, one gateway; the rate is that between the first turn given after a second and the last. \
+        "{} people, all of them there, one gateway; the rate is that between the turns given after a second and those before the last. \
          Turns given before one with a lower position: {inversions}. Other servers on the same two cores were idle.",
         extent.drained
     );
@@ -102,7 +102,10 @@ fn judge(people: &[Waiting], until_ms: &HashMap<UserId, f64>) -> Result<(f64, us
         by_position.windows(2).filter(|two| matches!(two, [(_, before), (_, after)] if after < before)).count();
     // Whatever was saved up before the beginning is given in the first second.
     let first = by_position.first().context("nobody")?.1;
-    let steady: Vec<f64> = by_position.iter().map(|(_, at)| *at).filter(|at| *at >= first + 1_000.0).collect();
+    let last = by_position.last().context("nobody")?.1;
+    // And at the end there may be fewer people than turns.
+    let steady: Vec<f64> =
+        by_position.iter().map(|(_, at)| *at).filter(|at| (first + 1_000.0..last).contains(at)).collect();
     let (Some(begin), Some(end)) = (steady.first(), steady.last()) else {
         anyhow::bail!("it was over within a second")
     };
