@@ -95,7 +95,8 @@ impl Call<'_> {
     /// Runs it, with its source where Redis does not know it (a new server, a restart, a failover, `SCRIPT FLUSH`).
     pub async fn run<T: FromRedisValue>(&self, redis: &Redis) -> Result<T, StoreError> {
         let begun = Instant::now();
-        let answer = redis.within_timeout(self.run_on(redis.clone())).await;
+        // On the heap, as it is larger than all else of who calls it.
+        let answer = redis.within_timeout(Box::pin(self.run_on(redis.clone()))).await;
         self.script.duration.record(begun.elapsed());
         answer
     }

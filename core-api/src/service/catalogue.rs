@@ -4,6 +4,7 @@
 //! is thus a few queries a second per process, however many people ask.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,6 +53,23 @@ pub struct Catalogue {
 /// How often something happened, per concert. Both are of concerts that are known, so there are not many.
 type Counts = Arc<Mutex<HashMap<ConcertId, u64>>>;
 
+/// What a cache has under a key, or what is read then, once for all who ask at the same time. Reading is put on the heap:
+/// most find what they look for, and would carry the room for it along.
+async fn known_or_read<K, V>(
+    cache: &Cache<K, V>,
+    key: K,
+    read: impl Future<Output = Result<V, Fault>>,
+) -> Result<V, Fault>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    if let Some(known) = cache.get(&key).await {
+        return Ok(known);
+    }
+    Box::pin(cache.try_get_with(key, read)).await.map_err(|fault: Arc<Fault>| Fault::clone(&fault))
+}
+
 impl Catalogue {
     /// Over this database.
     pub fn new(db: Db) -> Self {
@@ -67,8 +85,7 @@ impl Catalogue {
 
     /// All concerts.
     pub async fn concerts(&self) -> Result<Arc<Snapshot>, Fault> {
-        let read = async { self.db.concerts().await.map(Arc::new) };
-        self.snapshot.try_get_with((), read).await.map_err(|fault| Fault::clone(&fault))
+        known_or_read(&self.snapshot, (), async { self.db.concerts().await.map(Arc::new) }).await
     }
 
     /// Notes that this process has changed a concert, or made one: what it answers next is what it was told. Others
@@ -87,14 +104,14 @@ impl Catalogue {
             }
         };
         let key = (concert, count_of(&self.returns, concert));
-        self.halls.try_get_with(key, read).await.map_err(|fault: Arc<Fault>| Fault::clone(&fault))
+        known_or_read(&self.halls, key, read).await
     }
 
     /// The seats of a concert, to send them. The concert must be known.
     pub async fn seat_list(&self, concert: ConcertId) -> Result<Arc<SeatList>, Fault> {
         let change = count_of(&self.changes, concert);
         let read = async { self.db.seats(concert).await.map(|seats| Arc::new(SeatList::new(seats))) };
-        self.lists.try_get_with((concert, change), read).await.map_err(|fault| Fault::clone(&fault))
+        known_or_read(&self.lists, (concert, change), read).await
     }
 
     /// The seats of a concert as they were `SEAT_LIST_LIFE` ago at most, to choose among them. The concert must be

@@ -72,7 +72,8 @@ impl Rooms {
         if let Some(room) = self.opened(concert) {
             return Ok(room);
         }
-        let facts = self.0.concerts.look_up(concert).await?.ok_or(QueueError::NoSuchConcert)?;
+        // On the heap: it happens once for a room, and is larger than all that a poll needs.
+        let facts = Box::pin(self.0.concerts.look_up(concert)).await?.ok_or(QueueError::NoSuchConcert)?;
         self.open(concert, facts)
     }
 

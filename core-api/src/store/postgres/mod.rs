@@ -123,10 +123,16 @@ impl Db {
 }
 
 /// Awaits a call, at most [`CALL_TIMEOUT`]. After that it is unknown what it did.
-async fn within<T, E: From<Fault>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(result) => result,
-        Err(_) => Err(Fault::Unavailable(format!("PostgreSQL did not answer within {CALL_TIMEOUT:?}")).into()),
+///
+/// It is put on the heap before anybody waits: a call is some kilobytes, which would be part of every handler that might
+/// come to make it, and be copied with it from layer to layer.
+fn within<T, E: From<Fault>>(call: impl Future<Output = Result<T, E>>) -> impl Future<Output = Result<T, E>> {
+    let call = Box::pin(call);
+    async move {
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(result) => result,
+            Err(_) => Err(Fault::Unavailable(format!("PostgreSQL did not answer within {CALL_TIMEOUT:?}")).into()),
+        }
     }
 }
 
