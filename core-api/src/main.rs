@@ -17,7 +17,6 @@ use core_api::domain::account::Login;
 use core_api::domain::text::Text;
 use core_api::store::postgres::Db;
 use core_api::{App, demo};
-use tokio::net::TcpListener;
 
 /// A request makes some dozens of small allocations, and an open stream lives among them: glibc's malloc takes longer for
 /// each and gives less memory back (docs/PERFORMANCE.md).
@@ -95,8 +94,7 @@ async fn serve() -> anyhow::Result<ExitCode> {
     let lifecycle = Lifecycle::default();
     common::metrics::start(config.metrics_listen, core_api::METRICS, &lifecycle).await?;
     let app = App::new(&config, Arc::new(SystemClock), lifecycle)?;
-    let listener = TcpListener::bind(config.listen)
-        .await
+    let listener = common::http::listen(config.listen)
         .with_context(|| format!("{} can't be listened on ({})", config.listen, config::LISTEN.name))?;
     tracing::info!(listen = %config.listen, "serving");
     let in_order = app.serve(listener).await;

@@ -8,11 +8,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use common::clock::SystemClock;
 use common::config::{Reader, markdown_table};
-use common::http::ServeLimits;
+use common::http::{ServeLimits, listen as listen_on};
 use common::lifecycle::Lifecycle;
 use gateway::Config;
 use gateway::secrets::{self, KeyList, Step};
-use tokio::net::TcpListener;
 
 /// A request makes some dozens of small allocations, and an open stream lives among them: glibc's malloc takes longer for
 /// each and gives less memory back (docs/PERFORMANCE.md).
@@ -99,7 +98,7 @@ async fn serve() -> anyhow::Result<ExitCode> {
     let lifecycle = Lifecycle::default();
     common::metrics::start(config.metrics_listen, gateway::metrics::ALL, &lifecycle).await?;
     let app = gateway::app(gateway::state(config, Arc::new(SystemClock), &lifecycle)?);
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+    let listener = listen_on(listen).with_context(|| format!("can't listen on {listen}"))?;
     tracing::info!(%listen, "gateway is serving");
     let orderly = lifecycle.serve(listener, app, limits).await;
     Ok(if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE })

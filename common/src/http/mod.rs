@@ -22,5 +22,5 @@ pub use in_flight::{InFlight, Slot, limit_in_flight};
 pub use layer::{MAX_HEADERS, ToldOtherwise, UpstreamAnswer, around, finish};
 pub use page::{CursorPage, CursorQuery, RowCursor, limit as page_limit, one_more};
 pub use request_id::{REQUEST_ID_HEADER, RequestId};
-pub use serve::{App, ServeLimits, serve};
+pub use serve::{App, ServeLimits, listen, serve};
 pub use session::{Administrator, SignedIn, Staff};

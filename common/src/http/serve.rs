@@ -2,6 +2,8 @@
 //! under way finish.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
@@ -42,6 +44,19 @@ impl Default for ServeLimits {
             drain_timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// Connections that wait to be accepted. In a storm they come faster than a loop accepts; one that is turned away tries
+/// again a second later at best. The kernel's own limit (`net.core.somaxconn`, 4096) holds as well.
+const BACKLOG: u32 = 4_096;
+
+/// Listens on an address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait for the last connections' end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// What answers requests: a router, or what stands before one.
@@ -98,7 +113,7 @@ fn connection(
     graceful: &GracefulShutdown,
     stream: TcpStream,
     app: impl App,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Answers are small and written whole: waiting to fill a segment only adds latency.
     let _ = stream.set_nodelay(true);

@@ -101,10 +101,16 @@ const REMEMBERED: u64 = 20_000;
 
 /// Public keys that verify passes. Who is inside shows the same pass again and again, and checking an Ed25519 signature
 /// costs more than all else that losing a seat does: a pass that was verified is remembered, word for word.
-#[derive(Debug)]
 pub struct PassKeys {
     keys: PublicKeys,
     verified: Cache<String, Pass>,
+}
+
+impl fmt::Debug for PassKeys {
+    /// Without the passes, which would let in whoever reads them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PassKeys").field("keys", &self.keys).finish_non_exhaustive()
+    }
 }
 
 impl PassKeys {
@@ -183,6 +189,14 @@ mod tests {
     fn pass(id: PassId) -> Pass {
         let expires_at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         Pass { user: UserId::generate(), concert: ConcertId::generate(), id, expires_at }
+    }
+
+    #[test]
+    fn passes_that_were_verified_stay_out_of_debug_output() {
+        let signer = PassSigner::new(&[generate_pass_key().unwrap().0]).unwrap();
+        let token = signer.sign(&pass(PassId { position: 1, nonce: 2 }));
+        assert!(signer.public_keys().verify(&token).is_ok() && signer.public_keys().verify(&token).is_ok());
+        assert!(!format!("{:?}", signer.public_keys()).contains(&token));
     }
 
     #[test]
