@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "these commands talk to the person at the terminal")]
 
 mod audit;
+mod browser;
 mod fuzz_api;
 mod signals;
 mod sqlx_prepare;
@@ -53,6 +54,8 @@ enum Action {
     Audit(audit::Options),
     FuzzApi(fuzz_api::Options),
     SqlxPrepare(sqlx_prepare::Options),
+    /// Take the pictures in README.md anew (runs the browser's tests)
+    Screenshots,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Action::Test(options) => watchfully(|| Ok(test::run(&options))),
         Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
         Action::FuzzApi(options) => watchfully(|| fuzz_api::run(&options)),
+        Action::Screenshots => watchfully(browser::screenshots),
         Action::Audit(options) => audit::run(&options),
         Action::Load { arguments } => become_package("loadtests", &arguments),
         Action::Bench { arguments } => bench(&arguments),
