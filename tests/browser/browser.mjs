@@ -86,5 +86,6 @@ export async function isFine(page, state, allowed = []) {
   });
   await page.setViewportSize(USUAL);
   assert.deepEqual(wide, [], `${state} is wider than ${NARROW.width} px`);
+  await page.evaluate(() => window.scrollTo(0, 0));
   await page.screenshot({ path: join(PICTURES, `${state}.png`) });
 }
