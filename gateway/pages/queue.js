@@ -146,7 +146,7 @@ class Wait {
       if (!goesOn || position <= room.expectedUpTo) return;
       epoch = room.epoch;
       const ahead = Math.min(answer.queueInfo.ahead, position - room.frontier - 1);
-      this.tell({ ...answer, queueInfo: { ...answer.queueInfo, ahead } });
+      this.tell({ ...answer, queueInfo: { ...answer.queueInfo, ahead, paused: room.status === "paused" } });
     }
   }
 }

@@ -11,6 +11,7 @@ let concert;
 let stopClock = () => {};
 let shown;
 let said = Infinity;
+let saidPaused = false;
 
 function show(kind, ...content) {
   stopClock();
@@ -70,7 +71,7 @@ function fact(name, id) {
 }
 
 function showWaiting({ queueInfo }) {
-  const { position, drawn, waitSecondsLow, waitSecondsHigh, outlook } = queueInfo;
+  const { position, drawn, paused, waitSecondsLow, waitSecondsHigh, outlook } = queueInfo;
   const { part, ahead } = progress(position, queueInfo.ahead);
   if (shown !== "waiting") {
     const asking = el("button", { type: "button", className: "quiet", hidden: !canAsk() }, t("wait.notify"));
@@ -78,16 +79,22 @@ function showWaiting({ queueInfo }) {
     const leaving = el("button", { type: "button", className: "quiet" }, t("wait.leave"));
     leaving.addEventListener("click", () => { if (confirm(t("wait.leave_sure"))) busy(leaving, giveUp); });
     show("waiting",
-      el("p", { className: "notice" }, t("wait.waiting")),
+      el("p", { className: "notice", id: "going" }),
       el("progress", { id: "bar", max: 1, data: { "aria-label": t("wait.progress") } }),
       el("dl", { className: "facts" }, fact(drawn === false ? "wait.entry" : "wait.number", "number"), fact("wait.ahead", "ahead"), fact("wait.expected", "expected")),
       el("p", { id: "outlook" }),
       el("p", {}, t("wait.next")), el("p", {}, t("wait.kept")), el("p", { id: "trouble", className: "small" }),
       el("p", { className: "row" }, asking, leaving));
     said = Infinity;
+    saidPaused = false;
   }
+  const going = t(paused ? "wait.paused" : "wait.waiting");
+  byId("going").textContent = going;
   // Screen readers hear of it now and then, not each time.
-  if (ahead <= said / 2) {
+  if (Boolean(paused) !== saidPaused) {
+    saidPaused = Boolean(paused);
+    say(going);
+  } else if (ahead <= said / 2) {
     said = ahead;
     say(t("wait.said", { n: count(ahead) }));
   }

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "these commands talk to the person at the terminal")]
 
 mod audit;
+mod browser;
 mod capacity;
 mod fuzz_api;
 mod signals;
@@ -55,6 +56,8 @@ enum Action {
     Capacity(capacity::Options),
     FuzzApi(fuzz_api::Options),
     SqlxPrepare(sqlx_prepare::Options),
+    /// Take the pictures in README.md anew (runs the browser's tests)
+    Screenshots,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Action::Test(options) => watchfully(|| Ok(test::run(&options))),
         Action::SqlxPrepare(options) => watchfully(|| sqlx_prepare::run(&options).map(|()| ExitCode::SUCCESS)),
         Action::FuzzApi(options) => watchfully(|| fuzz_api::run(&options)),
+        Action::Screenshots => watchfully(browser::screenshots),
         Action::Audit(options) => audit::run(&options),
         Action::Capacity(options) => capacity::run(&options),
         Action::Load { arguments } => become_package("loadtests", &arguments),

@@ -41,7 +41,7 @@ pub(super) struct QueueInfo {
     outlook: Option<Outlook>,
     /// True while nobody is let in for now; missing otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    paused: Option<bool>,
+    pub(super) paused: Option<bool>,
     /// False until the draw has dealt the position; missing otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) drawn: Option<bool>,

@@ -77,7 +77,7 @@ impl Options {
         use clap::ValueEnum;
         if !self.only.is_empty() {
             // Tests run the workspace's binaries, and must not run yesterday's.
-            let needs_build = [Step::Tests, Step::Fuzz].iter().any(|step| self.only.contains(step));
+            let needs_build = [Step::Tests, Step::Fuzz, Step::Browser].iter().any(|step| self.only.contains(step));
             let wanted = |step: &Step| self.only.contains(step) || *step == Step::Build && needs_build;
             return Step::value_variants().iter().copied().filter(wanted).collect();
         }

@@ -14,7 +14,7 @@ use stack::programs;
 use super::servers::Servers;
 use super::{Totals, cargo_test};
 use crate::fuzz_api::{self, Extent};
-use crate::{sqlx_prepare, ui};
+use crate::{browser, sqlx_prepare, ui};
 
 /// Runs on the Node.js of Debian 12, unlike version 2.
 const REDOCLY: &str = "@redocly/cli@1.34.20";
@@ -41,6 +41,8 @@ pub(super) enum Step {
     Spec,
     /// Made-up requests against api-spec.yaml
     Fuzz,
+    /// The pages in Chromium
+    Browser,
     /// Syntax of shell scripts
     Scripts,
     /// docker-compose.yml
@@ -81,6 +83,7 @@ impl Step {
             Self::Metrics => "promtool",
             Self::Spec => "lint of api-spec.yaml",
             Self::Fuzz => "schemathesis",
+            Self::Browser => "browser",
             Self::Scripts => "shell scripts",
             Self::Compose => "docker compose config",
         }
@@ -104,6 +107,7 @@ impl Step {
             Self::Metrics => check_metrics(servers),
             Self::Spec => lint_spec(),
             Self::Fuzz => fuzz(),
+            Self::Browser => browse(),
             Self::Scripts => check_scripts(),
             Self::Compose => check_compose(),
         }
@@ -198,6 +202,20 @@ fn fuzz() -> Result<Outcome> {
     };
     let failed = fuzz_api::fuzz(&schemathesis, Extent { seed: fuzz_api::FIXED_SEED, time: None })?;
     Ok(if failed == 0 { Outcome::Passed } else { Outcome::Failed("see above".to_owned()) })
+}
+
+/// Two buyers and an operator in Chromium.
+fn browse() -> Result<Outcome> {
+    ui::install(&[Tool::Redis, Tool::Postgres, Tool::Nginx])?;
+    if let Err(error) = ui::install(&[Tool::Node, Tool::Chromium]) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    let packages = match browser::install_packages() {
+        Ok(folder) => folder,
+        Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
+    };
+    let browser::Count { passed, failed } = browser::run(&packages)?;
+    Ok(Outcome::Tests(Totals { passed, failed, skipped: 0 }))
 }
 
 fn check_scripts() -> Result<Outcome> {

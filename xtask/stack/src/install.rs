@@ -24,6 +24,8 @@ pub enum Tool {
     Python,
     /// wrk, which sends requests as fast as it can.
     Wrk,
+    /// A browser, with letters for Korean.
+    Chromium,
 }
 
 impl Tool {
@@ -36,6 +38,7 @@ impl Tool {
             Self::Node => ["node", "npm", "npx"].iter().all(|name| programs::find(name).is_some()),
             Self::Promtool => programs::find("promtool").is_some(),
             Self::Wrk => programs::find("wrk").is_some(),
+            Self::Chromium => chromium().is_some(),
             // Debian's python3 has venv, but not what venv needs to put pip into it.
             Self::Python => programs::succeeds(&["python3", "-c", "import venv, ensurepip"]),
         }
@@ -52,6 +55,7 @@ impl Tool {
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv"],
             Self::Wrk => &["wrk"],
+            Self::Chromium => &["chromium", "fonts-nanum"],
         }
     }
 
@@ -61,7 +65,7 @@ impl Tool {
             Self::Redis => &["redis-server"],
             Self::Postgres => &["postgresql"],
             Self::Nginx => &["nginx"],
-            Self::Node | Self::Python | Self::Wrk => &[],
+            Self::Node | Self::Python | Self::Wrk | Self::Chromium => &[],
             Self::Promtool => &["prometheus"],
         }
     }
@@ -75,8 +79,14 @@ impl Tool {
             Self::Promtool => "prometheus",
             Self::Python => "python",
             Self::Wrk => "wrk",
+            Self::Chromium => "chromium",
         }
     }
+}
+
+/// Where [`Tool::Chromium`] is.
+pub fn chromium() -> Option<PathBuf> {
+    ["chromium", "google-chrome"].iter().find_map(|name| programs::find(name))
 }
 
 /// Makes sure that `tools` are installed: with apt-get where that works without asking anybody

@@ -189,7 +189,7 @@ impl Words<'_> {
                 let number = if info.drawn.is_some() { "wait.entry" } else { "wait.number" };
                 format!(
                     "<p class=\"notice\">{}</p>\n<dl class=\"facts\">\n{}{}{}</dl>\n<p>{}</p>\n<p>{}</p>\n{leave}",
-                    self.say("wait.waiting"),
+                    if info.paused.is_some() { self.say("wait.paused") } else { self.say("wait.waiting") },
                     row(number, &info.position.to_string()),
                     row("wait.ahead", &info.ahead.to_string()),
                     row("wait.expected", &range),

@@ -1,0 +1,180 @@
+//! The pages in a real browser: Chromium, driven by tests/browser, before a private stack.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use stack::install::{self, Tool};
+use stack::onsale::{Onsale, OnsaleOptions};
+use stack::process::Foreground;
+use stack::programs;
+use stack::redis::{Redis, RedisOptions};
+
+use crate::ui::{self, Colour};
+
+/// The latest of each that runs on the Node.js of Debian 12.
+const PACKAGES: &str = "playwright-core@1.56.1 axe-core@4.14.1";
+/// For all tests together.
+const TIME_MAX: Duration = Duration::from_mins(3);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What tests/browser/reporter.mjs begins a test's line with.
+const PASSED: &str = "✓ ";
+const FAILED: &str = "✗ ";
+/// What README.md shows, of all the pictures that the tests take.
+const SHOWN: [&str; 3] = ["waiting", "seats", "dashboard"];
+
+/// How many tests there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+/// `cargo xtask screenshots`: takes README.md's pictures anew, by running the browser's tests.
+pub(crate) fn screenshots() -> Result<ExitCode> {
+    ui::install(&[Tool::Redis, Tool::Postgres, Tool::Nginx, Tool::Node, Tool::Chromium])?;
+    let mut build = crate::cargo();
+    build.args(["build", "--workspace", "--bins"]).current_dir(stack::project_root());
+    ensure!(Foreground::start(&mut build)?.wait()?.success(), "it does not build, see above");
+    let count = run(&install_packages()?)?;
+    ensure!(count.failed == 0, "pictures of what fails are not worth showing");
+    let images = stack::project_root().join("docs/images");
+    fs::create_dir_all(&images)?;
+    for name in SHOWN {
+        let file = format!("{name}.png");
+        fs::copy(pictures()?.join(&file), images.join(&file)).with_context(|| file.clone())?;
+    }
+    ui::answer(&images.display().to_string());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs what drives the browser where it is missing; the folder that it is in.
+pub(crate) fn install_packages() -> Result<PathBuf> {
+    stack::npm::install("browser-packages", PACKAGES, &mut |line| ui::say(&format!("  {line}")))
+}
+
+/// Runs all tests. Needs all servers and [`Tool::Chromium`] installed and the binaries built.
+pub(crate) fn run(packages: &Path) -> Result<Count> {
+    let redis = Redis::start(&RedisOptions::default())?;
+    let onsale = Onsale::start(&options(&redis))?;
+    let mut command = command(packages, &onsale)?;
+    let mut node = Foreground::start(command.stdout(Stdio::piped()))?;
+    let lines = lines(node.stdout().context("no output")?);
+    let mut count = Count::default();
+    read(&lines, |line| count.line(line))?;
+    let status = node.wait()?;
+    // What fails outside of any test has no line of its own.
+    if !status.success() && count.failed == 0 || count == Count::default() {
+        count.failed += 1;
+        ui::say(&format!("  {} the tests ended too early ({status})", ui::paint(Colour::Red, "✗")));
+    }
+    onsale.setup().audit().context("after these tests something does not hold that must")?;
+    ui::say(&format!("  pictures of every state: {}", pictures()?.display()));
+    Ok(count)
+}
+
+/// Two gateways, since one is killed; as many requests as come: that there are limits is tested elsewhere.
+fn options(redis: &Redis) -> OnsaleOptions {
+    let unlimited = [
+        "JOINS_PER_MINUTE_PER_USER",
+        "JOINS_PER_MINUTE_PER_ADDRESS",
+        "POLLS_PER_MINUTE_PER_USER",
+        "RESERVATIONS_PER_MINUTE_PER_USER",
+        "UNVERIFIED_PER_MINUTE_PER_ADDRESS",
+    ];
+    let unlimited_logins = ("LOGINS_PER_MINUTE_PER_ACCOUNT".to_owned(), "0".to_owned());
+    OnsaleOptions {
+        gateways: 2,
+        redis_url: Some(redis.url()),
+        gateway_env: unlimited.map(|name| (name.to_owned(), "0".to_owned())).into(),
+        core_api_env: [unlimited_logins].into(),
+        ..OnsaleOptions::default()
+    }
+}
+
+fn command(packages: &Path, onsale: &Onsale) -> Result<Command> {
+    let tests = stack::project_root().join("tests/browser");
+    let pictures = pictures()?;
+    if pictures.is_dir() {
+        fs::remove_dir_all(&pictures)?;
+    }
+    fs::create_dir_all(&pictures)?;
+    let gateway = onsale.gateways().first().context("no gateway")?;
+    let mut command = programs::command(programs::find("node").context("node is not installed")?);
+    command
+        .arg("--test-reporter")
+        .arg(tests.join("reporter.mjs"))
+        .arg(tests.join("main.mjs"))
+        .env("ONSALE_URL", onsale.url())
+        .env("ONSALE_SESSION_SECRET", onsale.setup().secrets.get("SESSION_SECRET")?)
+        .env("ONSALE_GATEWAY_PID", gateway.process().pid().to_string())
+        .env("ONSALE_PACKAGES", packages.join("node_modules"))
+        .env("ONSALE_CHROMIUM", install::chromium().context("Chromium is not installed")?)
+        .env("ONSALE_PICTURES", pictures);
+    Ok(command)
+}
+
+/// Where the tests leave a picture of each state.
+fn pictures() -> Result<PathBuf> {
+    Ok(stack::profile_dir()?.parent().context("no target folder")?.join("browser"))
+}
+
+fn lines(output: std::process::ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn read(lines: &Receiver<String>, mut take: impl FnMut(&str)) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match lines.recv_timeout(LOOK_EVERY) {
+            Ok(line) => take(&line),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if stack::wait::is_cancelled() => bail!("stopped"),
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() > TIME_MAX => {
+                bail!("the tests have not ended within {}", ui::seconds(TIME_MAX))
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+impl Count {
+    /// Counts a line and says it.
+    fn line(&mut self, line: &str) {
+        if let Some(test) = line.strip_prefix(PASSED) {
+            self.passed += 1;
+            ui::say(&format!("  {} {test}", ui::paint(Colour::Green, "✓")));
+        } else if let Some(test) = line.strip_prefix(FAILED) {
+            self.failed += 1;
+            ui::say(&format!("  {} {test}", ui::paint(Colour::Red, "✗")));
+        } else {
+            ui::say(&format!("    {line}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_counted_by_their_lines() {
+        let mut count = Count::default();
+        for line in ["✓ one (1.0 s)", "✗ two (0.1 s)", "✓-like text of a message", "✓ three (2.0 s)"] {
+            count.line(line);
+        }
+        assert_eq!(count, Count { passed: 2, failed: 1 });
+    }
+}
