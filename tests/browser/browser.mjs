@@ -10,7 +10,7 @@ import { PASSWORD, sessionOf, URL_OF_SITE } from "./site.mjs";
 const PACKAGES = process.env.ONSALE_PACKAGES;
 const PICTURES = process.env.ONSALE_PICTURES;
 /** Every wait for something on a page ends by then. */
-const PATIENCE_MS = 10000;
+const PATIENCE_MS = 30000;
 const NARROW = { width: 320, height: 700 };
 const USUAL = { width: 960, height: 720 };
 

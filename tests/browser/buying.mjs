@@ -23,7 +23,7 @@ async function toTheHall(page) {
   await page.locator(FIRST_SEAT).waitFor();
 }
 
-test("two buyers race for a seat: one has it, the other is told", { timeout: 60000 }, async (t) => {
+test("two buyers race for a seat: one has it, the other is told", { timeout: 120000 }, async (t) => {
   const concert = await aConcert("Riverside Live");
   const pages = await Promise.all(BUYERS.map((name) => inside(t, name, concert)));
   await isFine(pages[0], "sale-turn");
@@ -45,7 +45,7 @@ test("two buyers race for a seat: one has it, the other is told", { timeout: 600
   await shows(pages[ends.indexOf("holds")], "#basket", "section A-1, seat 1");
 });
 
-test("a seat is held, paid for, and has a ticket", { timeout: 60000 }, async (t) => {
+test("a seat is held, paid for, and has a ticket", { timeout: 120000 }, async (t) => {
   const concert = await aConcert("Harbour Nights");
   await ask("POST", `/admin/concerts/${concert}/held-back`, { body: { section: "B-1" } });
   const page = await inside(t, "bob", concert);

@@ -11,7 +11,7 @@ import { inLine } from "./waiting.mjs";
 const WAITING = 4;
 const isStream = (request) => new URL(request.url()).pathname === "/queue/events";
 
-test("a gateway is killed during the wait, and everybody keeps their place", { timeout: 60000 }, async (t) => {
+test("a gateway is killed during the wait, and everybody keeps their place", { timeout: 120000 }, async (t) => {
   const concert = await aConcert("Storm and Calm", { paused: true });
   const pages = [];
   let [opened, cut] = [0, 0];

@@ -34,7 +34,7 @@ export async function ask(method, path, { body, session = admin, queueToken } = 
 }
 
 /** Asks until the answer is as it should be, for a bounded time. */
-export async function until(what, probe, withinMs = 15000) {
+export async function until(what, probe, withinMs = 30000) {
   const deadline = Date.now() + withinMs;
   for (;;) {
     const value = await probe();

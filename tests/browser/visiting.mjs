@@ -13,7 +13,7 @@ const SAID = {
 const demo = async (status) => (await ask("GET", "/concerts?limit=100")).data.find((concert) => concert.status === status).id;
 
 for (const [language, said] of Object.entries(SAID)) {
-  test(`whoever comes finds their way (${language})`, { timeout: 60000 }, async (t) => {
+  test(`whoever comes finds their way (${language})`, { timeout: 120000 }, async (t) => {
     const closed = await aConcert(`Over and done ${language}`);
     await ask("POST", `/admin/concerts/${closed}/close`);
     const context = await visitor(t, { language });
@@ -36,7 +36,7 @@ for (const [language, said] of Object.entries(SAID)) {
   });
 }
 
-test("the language is switched, and stays", { timeout: 30000 }, async (t) => {
+test("the language is switched, and stays", { timeout: 60000 }, async (t) => {
   const page = await open(await visitor(t, { language: "ko" }), "/login?next=/my");
   await shows(page, "#switch", "English");
   await page.click("#switch");
@@ -47,7 +47,7 @@ test("the language is switched, and stays", { timeout: 30000 }, async (t) => {
   await shows(page, "h1", SAID.en.home);
 });
 
-test("wrong words are told, right ones lead on", { timeout: 30000 }, async (t) => {
+test("wrong words are told, right ones lead on", { timeout: 60000 }, async (t) => {
   const page = await open(await visitor(t), "/login?next=/my");
   for (const [password, check] of [["not this one", () => shows(page, "[role=alert]", "password")], ["onsale-demo", () => page.waitForURL("**/my")]]) {
     await page.fill("#log-in [name=email]", "alice@example.com");

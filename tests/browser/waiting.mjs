@@ -18,7 +18,7 @@ export async function inLine(t, concert, options, watch = () => {}) {
   return page;
 }
 
-test("a buyer waits behind two hundred, and gets in", { timeout: 90000 }, async (t) => {
+test("a buyer waits behind two hundred, and gets in", { timeout: 180000 }, async (t) => {
   const concert = await aConcert("Open Air Opening", { paused: true, admitPerSecond: 20, burst: 1, maxActive: 500 });
   const crowd = new Crowd(concert);
   t.after(() => crowd.goHome());
@@ -30,15 +30,15 @@ test("a buyer waits behind two hundred, and gets in", { timeout: 90000 }, async 
   await until("half of them are in", async () => {
     seen.push(await number(page, "ahead"));
     return seen.at(-1) <= 120;
-  }, 30000);
+  }, 60000);
   await isFine(page, "waiting");
-  await page.locator("#state [role=alert]").filter({ hasText: TURN.en }).waitFor({ timeout: 40000 });
+  await page.locator("#state [role=alert]").filter({ hasText: TURN.en }).waitFor({ timeout: 90000 });
   assert.ok(crowd.admitted() >= 190, `all who were ahead, and not only ${crowd.admitted()}, have had their turn`);
   assert.deepEqual(seen, [...seen].sort((one, other) => other - one), "nobody gets in front");
   assert.match(await page.title(), /It is your turn!/);
 });
 
-test("a reload and a second tab keep the place", { timeout: 60000 }, async (t) => {
+test("a reload and a second tab keep the place", { timeout: 120000 }, async (t) => {
   const concert = await aConcert("Twice Around", { paused: true, burst: 1 });
   const crowd = new Crowd(concert);
   t.after(() => crowd.goHome());
@@ -58,7 +58,7 @@ test("a reload and a second tab keep the place", { timeout: 60000 }, async (t) =
   await shows(second, "#state [role=alert]", TURN.en);
 });
 
-test("waiting in Korean", { timeout: 60000 }, async (t) => {
+test("waiting in Korean", { timeout: 120000 }, async (t) => {
   const concert = await aConcert("한강의 밤", { paused: true });
   const page = await inLine(t, concert, { language: "ko" });
   await shows(page, "#going", "주최 측이 입장을 잠시 멈췄습니다.");
@@ -67,7 +67,7 @@ test("waiting in Korean", { timeout: 60000 }, async (t) => {
   await shows(page, "#state [role=alert]", TURN.ko);
 });
 
-test("whoever leaves is out, and can come again", { timeout: 60000 }, async (t) => {
+test("whoever leaves is out, and can come again", { timeout: 120000 }, async (t) => {
   const concert = await aConcert("There and Back", { paused: true });
   const page = await inLine(t, concert);
   page.on("dialog", (dialog) => dialog.accept());
@@ -88,7 +88,7 @@ async function isFineWithoutScripts(t, page, state) {
   await twin.close();
 }
 
-test("waiting without scripts", { timeout: 90000 }, async (t) => {
+test("waiting without scripts", { timeout: 180000 }, async (t) => {
   const concert = await aConcert("Plain Evening", { paused: true });
   const page = await open(await visitor(t, { javaScriptEnabled: false }), `/sale/${concert}`);
   await page.waitForURL(`**/wait/${concert}`);
@@ -101,6 +101,6 @@ test("waiting without scripts", { timeout: 90000 }, async (t) => {
   await isFineWithoutScripts(t, page, "plain-waiting");
   await steer(concert, { paused: false });
   // By itself: the page comes again as often as the room says.
-  await page.locator(".notice").filter({ hasText: TURN.en }).waitFor({ timeout: 40000 });
+  await page.locator(".notice").filter({ hasText: TURN.en }).waitFor({ timeout: 90000 });
   await isFineWithoutScripts(t, page, "plain-turn");
 });

@@ -19,7 +19,7 @@ use crate::ui::{self, Colour};
 /// The latest of each that runs on the Node.js of Debian 12.
 const PACKAGES: &str = "playwright-core@1.56.1 axe-core@4.14.1";
 /// For all tests together.
-const TIME_MAX: Duration = Duration::from_mins(3);
+const TIME_MAX: Duration = Duration::from_mins(8);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What tests/browser/reporter.mjs begins a test's line with.
 const PASSED: &str = "✓ ";
