@@ -98,7 +98,7 @@ async fn who_resumes_is_told_only_what_is_new() {
 
 #[tokio::test]
 async fn the_end_of_a_sale_ends_the_stream() {
-    let site = Site::start(RoomDefaults { admit_per_second: 0.001, ..ONE_INSIDE }).await;
+    let site = Site::start(RoomDefaults { admit_per_second: 0.001, burst: 1, ..ONE_INSIDE }).await;
     let concert = site.core.concert("on_sale", None);
     for _ in 0..3 {
         site.join(UserId::generate(), concert).await;

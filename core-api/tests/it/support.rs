@@ -326,7 +326,12 @@ impl World {
     pub(crate) async fn hold(&self, person: &Person, concert: &Concert, seat: usize) -> Uuid {
         let pass = self.admit(person, concert).await;
         let body = serde_json::json!({ "concertId": concert.id, "seatId": concert.seats[seat] });
-        let answer = self.post("/reservation", &body).by(person).pass(&pass).send().await;
+        // A concert that was only just made is known within a second.
+        let answer = eventually("the concert is known", async || {
+            let answer = self.post("/reservation", &body).by(person).pass(&pass).send().await;
+            (answer.status != 404).then_some(answer)
+        });
+        let answer = answer.await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.uuid("reservationId")
     }
