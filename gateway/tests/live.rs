@@ -67,6 +67,20 @@ fn url(site: &Site, concert: ConcertId) -> String {
     format!("{}/admin/queues/{concert}/live", site.url)
 }
 
+#[tokio::test]
+async fn an_operator_finds_a_concert_that_was_made_a_moment_ago() {
+    let recorded = Recorded::new().await;
+    let site = Site::start_recorded(DEFAULTS, support::redis_settings(), &recorded.url()).await;
+    let concert = ConcertId::generate();
+    let path = concert.to_string();
+    // A buyer's question is answered for two seconds with what was found.
+    let frontier = format!("{}/queue/{concert}/frontier", site.url);
+    Answer::of(site.http.get(&frontier)).await.is_problem(404, "not_found");
+    site.admin(Method::GET, &path, None).await.is_problem(404, "not_found");
+    site.core.set(concert, "on_sale", None);
+    assert_eq!(site.admin(Method::GET, &path, None).await.status, 200);
+}
+
 /// Two gateways of the same rooms, with the same keys.
 async fn two_gateways_with(change: impl Fn(&mut Config)) -> (Site, Site) {
     let (core, address) = support::server::start_core().await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use stack::install::{self, Tool};
-use stack::onsale::{Onsale, OnsaleOptions};
+use stack::onsale::{Onsale, OnsaleOptions, no_rate_limits};
 use stack::process::Foreground;
 use stack::programs;
 use stack::redis::{Redis, RedisOptions};
@@ -79,21 +79,8 @@ pub(crate) fn run(packages: &Path) -> Result<Count> {
 
 /// Two gateways, since one is killed; as many requests as come: that there are limits is tested elsewhere.
 fn options(redis: &Redis) -> OnsaleOptions {
-    let unlimited = [
-        "JOINS_PER_MINUTE_PER_USER",
-        "JOINS_PER_MINUTE_PER_ADDRESS",
-        "POLLS_PER_MINUTE_PER_USER",
-        "RESERVATIONS_PER_MINUTE_PER_USER",
-        "UNVERIFIED_PER_MINUTE_PER_ADDRESS",
-    ];
-    let unlimited_logins = ("LOGINS_PER_MINUTE_PER_ACCOUNT".to_owned(), "0".to_owned());
-    OnsaleOptions {
-        gateways: 2,
-        redis_url: Some(redis.url()),
-        gateway_env: unlimited.map(|name| (name.to_owned(), "0".to_owned())).into(),
-        core_api_env: [unlimited_logins].into(),
-        ..OnsaleOptions::default()
-    }
+    let [gateway_env, core_api_env] = no_rate_limits();
+    OnsaleOptions { gateways: 2, redis_url: Some(redis.url()), gateway_env, core_api_env, ..OnsaleOptions::default() }
 }
 
 fn command(packages: &Path, onsale: &Onsale) -> Result<Command> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use stack::install::Tool;
-use stack::onsale::{Onsale, OnsaleOptions};
+use stack::onsale::{Onsale, OnsaleOptions, no_rate_limits};
 use stack::process::Foreground;
 use stack::programs;
 use stack::redis::{Redis, RedisOptions};
@@ -99,22 +99,10 @@ pub(crate) fn fuzz(schemathesis: &Path, extent: Extent) -> Result<usize> {
 
 /// As many requests as come: that there are limits is tested elsewhere.
 fn options(redis: &Redis) -> OnsaleOptions {
-    let unlimited = [
-        "JOINS_PER_MINUTE_PER_USER",
-        "JOINS_PER_MINUTE_PER_ADDRESS",
-        "POLLS_PER_MINUTE_PER_USER",
-        "RESERVATIONS_PER_MINUTE_PER_USER",
-        "LOGINS_PER_MINUTE_PER_ACCOUNT",
-    ];
-    let gateway_env = unlimited.map(|name| (name.to_owned(), "0".to_owned())).into();
+    let [gateway_env, mut core_api_env] = no_rate_limits();
     // Without it there are no webhooks to be tried.
-    let webhooks = ("WEBHOOK_SECRET_KEYS".to_owned(), "a-key-for-the-secrets-of-made-up-webhooks".to_owned());
-    OnsaleOptions {
-        redis_url: Some(redis.url()),
-        gateway_env,
-        core_api_env: [webhooks].into(),
-        ..OnsaleOptions::default()
-    }
+    core_api_env.insert("WEBHOOK_SECRET_KEYS".to_owned(), "a-key-for-the-secrets-of-made-up-webhooks".to_owned());
+    OnsaleOptions { redis_url: Some(redis.url()), gateway_env, core_api_env, ..OnsaleOptions::default() }
 }
 
 /// `folder` takes what it keeps of a run.

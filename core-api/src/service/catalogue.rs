@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const SNAPSHOT_LIFE: Duration = Duration::from_secs(1);
 const HALL_LIFE: Duration = Duration::from_millis(500);
 /// How old a list of seats may be.
 const SEAT_LIST_LIFE: Duration = Duration::from_millis(300);
+/// How many snapshots are kept: the latest, and those of the last second's changes.
+const MAX_SNAPSHOTS: u64 = 16;
 /// How many halls and lists are kept at once.
 const MAX_HALLS: u64 = 100;
 /// In a hall of up to so many seats a change of our own is seen at once. Reading a larger one again for each of
@@ -39,9 +42,12 @@ const READ_AGAIN_MAX_SEATS: usize = 500;
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     db: Db,
-    snapshot: Cache<(), Arc<Snapshot>>,
+    snapshot: Cache<u64, Arc<Snapshot>>,
     halls: Cache<(ConcertId, u64), Arc<Hall>>,
     lists: Cache<(ConcertId, u64), Arc<SeatList>>,
+    /// How often this process has changed concerts: a snapshot that was being read during a change is not taken for one
+    /// read after it.
+    concert_changes: Arc<AtomicU64>,
     /// How often the seats of a concert were changed by this process. A list is kept under the number it was read at,
     /// so that one that was being read during a change is not taken for one read after it.
     changes: Counts,
@@ -75,9 +81,10 @@ impl Catalogue {
     pub fn new(db: Db) -> Self {
         Self {
             db,
-            snapshot: Cache::builder().max_capacity(1).time_to_live(SNAPSHOT_LIFE).build(),
+            snapshot: Cache::builder().max_capacity(MAX_SNAPSHOTS).time_to_live(SNAPSHOT_LIFE).build(),
             halls: Cache::builder().max_capacity(MAX_HALLS).time_to_live(HALL_LIFE).build(),
             lists: Cache::builder().max_capacity(MAX_HALLS).time_to_live(SEAT_LIST_LIFE).build(),
+            concert_changes: Arc::default(),
             changes: Arc::default(),
             returns: Arc::default(),
         }
@@ -85,13 +92,14 @@ impl Catalogue {
 
     /// All concerts.
     pub async fn concerts(&self) -> Result<Arc<Snapshot>, Fault> {
-        known_or_read(&self.snapshot, (), async { self.db.concerts().await.map(Arc::new) }).await
+        let change = self.concert_changes.load(Ordering::Acquire);
+        known_or_read(&self.snapshot, change, async { self.db.concerts().await.map(Arc::new) }).await
     }
 
     /// Notes that this process has changed a concert, or made one: what it answers next is what it was told. Others
     /// learn of it within a second.
-    pub async fn concerts_changed(&self) {
-        self.snapshot.invalidate(&()).await;
+    pub fn concerts_changed(&self) {
+        self.concert_changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The seats of a concert, to look them up. The concert must be known, lest strangers fill the cache.

@@ -77,6 +77,16 @@ impl Rooms {
         self.open(concert, facts)
     }
 
+    /// The same for an operator, who may have made the concert just now: that there was none a moment ago is asked again.
+    pub async fn room_of_operator(&self, concert: ConcertId) -> Result<Arc<Room>, QueueError> {
+        if let Some(room) = self.opened(concert) {
+            return Ok(room);
+        }
+        let asked = Box::pin(self.0.concerts.ask(concert)).await;
+        let facts = asked.map_err(|away| QueueError::CoreAway(away.0))?.ok_or(QueueError::NoSuchConcert)?;
+        self.open(concert, facts)
+    }
+
     /// A page of all concerts, as core-api lists them.
     pub async fn list_concerts(&self, page: u32, limit: usize) -> Result<ConcertList, QueueError> {
         self.0.concerts.list(page, limit).await.map_err(|away| QueueError::CoreAway(away.0))

@@ -10,7 +10,7 @@ use gateway::store::{QueueStore, RoomContext};
 use lua::{Mode, Redis as Client, RedisSettings};
 use sqlx::PgPool;
 use stack::nginx::Nginx;
-use stack::onsale::{RedisMode, Secrets, Service, Setup, nginx_values};
+use stack::onsale::{RedisMode, Secrets, Service, Setup, nginx_values, no_rate_limits};
 use stack::plain_nginx::PlainNginx;
 use stack::postgres::{Postgres, PostgresOptions};
 use stack::redis::{Redis, RedisOptions};
@@ -19,15 +19,6 @@ use uuid::Uuid;
 
 use crate::concerts;
 use crate::cpu::{self, GENERATOR, SERVERS};
-
-/// No limit on how often somebody may ask: a load test has few people who ask often.
-const NO_LIMITS: [&str; 5] = [
-    "JOINS_PER_MINUTE_PER_USER",
-    "POLLS_PER_MINUTE_PER_USER",
-    "RESERVATIONS_PER_MINUTE_PER_USER",
-    "LOGINS_PER_MINUTE_PER_ADDRESS",
-    "UNVERIFIED_PER_MINUTE_PER_ADDRESS",
-];
 
 /// How fast the rooms of a site that nobody leaves admit: hardly at all.
 pub(crate) const STILL: RoomDefaults = RoomDefaults {
@@ -199,7 +190,9 @@ fn setup(scratch: &Scratch, postgres: &Postgres, redis: &Redis, rooms: &RoomDefa
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    gateway_env.extend(NO_LIMITS.map(|name| (name.to_owned(), "0".to_owned())));
+    // A load test has few people who ask often.
+    let [unlimited, _] = no_rate_limits();
+    gateway_env.extend(unlimited);
     Ok(Setup {
         secrets: Secrets::generate(&gateway)?,
         binaries,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-pub use crate::onsale_stack::{MOCK_PORT, Onsale, OnsaleOptions, nginx_values};
+pub use crate::onsale_stack::{MOCK_PORT, Onsale, OnsaleOptions, nginx_values, no_rate_limits};
 use crate::process::{Launch, Process};
 use crate::{http, ports, programs, wait};
 

@@ -58,6 +58,24 @@ impl Default for OnsaleOptions {
     }
 }
 
+/// What each user and address is limited by, of gateways and of core-apis.
+const RATE_LIMITS: [&[&str]; 2] = [
+    &[
+        "JOINS_PER_MINUTE_PER_USER",
+        "POLLS_PER_MINUTE_PER_USER",
+        "RESERVATIONS_PER_MINUTE_PER_USER",
+        "LOGINS_PER_MINUTE_PER_ADDRESS",
+        "UNVERIFIED_PER_MINUTE_PER_ADDRESS",
+    ],
+    &["LOGINS_PER_MINUTE_PER_ACCOUNT"],
+];
+
+/// Variables that let everybody ask as often as they like, for gateways and for core-apis: for who has few people ask a
+/// great deal, and tests the limits elsewhere.
+pub fn no_rate_limits() -> [BTreeMap<String, String>; 2] {
+    RATE_LIMITS.map(|names| names.iter().map(|name| ((*name).to_owned(), "0".to_owned())).collect())
+}
+
 /// nginx, gateways and core-apis that run together. Dropping it stops them, front to back.
 ///
 /// Redis is shared with other tests, but ids of concerts are not: the demo's are the same in every

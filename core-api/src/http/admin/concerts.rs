@@ -108,7 +108,7 @@ pub(super) async fn create(
     once.run(&state, admin.user, body, move |state, claim, body| async move {
         let (facts, sections) = body.read::<NewConcert>()?.read()?;
         let created = state.db.create_concert(admin.user, &facts, &sections, &record(claim)).await?;
-        state.catalogue.concerts_changed().await;
+        state.catalogue.concerts_changed();
         Ok(created.answer)
     })
     .await
@@ -125,7 +125,7 @@ pub(super) async fn add_sections(
     once.run(&state, admin.user, body, move |state, claim, body| async move {
         let sections = body.read::<NewSections>()?.read()?;
         let extended = state.db.add_sections(admin.user, concert, &sections, &record(claim)).await?;
-        state.catalogue.concerts_changed().await;
+        state.catalogue.concerts_changed();
         state.catalogue.seats_returned(concert).await;
         Ok(extended.answer)
     })
@@ -166,7 +166,7 @@ pub(super) async fn close(
 
 async fn make(state: &AppState, by: UserId, concert: ConcertId, change: &Change) -> Result<Json<ConcertView>, Problem> {
     let changed = state.db.change_concert(by, concert, change).await?;
-    state.catalogue.concerts_changed().await;
+    state.catalogue.concerts_changed();
     if !change.prices().is_empty() {
         state.catalogue.seats_returned(concert).await;
     }

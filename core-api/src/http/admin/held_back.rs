@@ -75,7 +75,7 @@ pub(super) async fn hold_back(
     JsonBody { value: seats, .. }: JsonBody<SeatsRequest>,
 ) -> Result<Json<HeldBackView>, Problem> {
     let done = state.db.hold_back(admin.user, concert, &seats.read()?).await?;
-    state.catalogue.concerts_changed().await;
+    state.catalogue.concerts_changed();
     state.catalogue.seats_returned(concert).await;
     Ok(Json(HeldBackView::new(concert, &done)))
 }
@@ -93,7 +93,7 @@ pub(super) async fn release(
     let released = state.lifecycle.to_the_end(async move {
         let _held = slot;
         let released = owned.returns.release_held_back(admin.user, concert, &seats).await;
-        owned.catalogue.concerts_changed().await;
+        owned.catalogue.concerts_changed();
         released.map_err(Problem::from)
     });
     let done = released.await.unwrap_or_else(|| Err(ErrorCode::Internal.into()))?;

@@ -36,7 +36,7 @@ pub(super) async fn admit(
         return Err(Problem::invalid("count는 1에서 1000 사이여야 합니다.", "count must lie between 1 and 1000."));
     }
     let record = record(&state)?;
-    let room = state.rooms.room(concert).await?;
+    let room = state.rooms.room_of_operator(concert).await?;
     // Kept before it is done: what is done and not kept could never be told.
     record.note_action(concert, admin.user, "admit", json!({ "count": count })).await?;
     let offered = room.admit_now(count).await?;
@@ -52,7 +52,7 @@ pub(super) async fn changes(
 ) -> Result<Json<CursorPage<Change>>, Problem> {
     let (limit, cursor) = query.read::<RowCursor>()?;
     let record = record(&state)?;
-    state.rooms.room(concert).await?;
+    state.rooms.room_of_operator(concert).await?;
     let changes = record.changes(concert, cursor.map_or(0, RowCursor::get), one_more(limit)).await?;
     Ok(Json(CursorPage::new(changes, limit, |change: &Change| change.id.to_string())))
 }

@@ -114,7 +114,7 @@ pub(in crate::http) async fn live(
 ) -> Result<Response, Problem> {
     let slot = OpenStream::new(state.watches.enter()?);
     // What can't be told now is told with a status, before the stream begins.
-    let room = state.rooms.room(concert).await?;
+    let room = state.rooms.room_of_operator(concert).await?;
     room.view().await?;
     let watch = Watch {
         chart: room.chart(),

@@ -134,7 +134,7 @@ pub(super) async fn list(
     let mut concerts = state.rooms.list_concerts(page, limit).await?;
     let ids: Vec<ConcertId> = concerts.ids();
     for (entry, id) in concerts.entries().iter_mut().zip(ids) {
-        let room = state.rooms.room(id).await?;
+        let room = state.rooms.room_of_operator(id).await?;
         let view = room.view().await?;
         entry["queue"] = serde_json::to_value(QueueView::new(id, &room.settings(), &view)).unwrap_or_default();
     }
@@ -147,7 +147,7 @@ pub(super) async fn one(
     _: Administrator,
     PathId(concert): PathId<ConcertId>,
 ) -> Result<Json<QueueView>, Problem> {
-    let room = state.rooms.room(concert).await?;
+    let room = state.rooms.room_of_operator(concert).await?;
     let view = room.view().await?;
     Ok(Json(QueueView::new(concert, &room.settings(), &view)))
 }

@@ -115,7 +115,7 @@ async fn make(
     request: &ChangeRequest,
 ) -> Result<Json<QueueView>, Problem> {
     let record = record(state)?;
-    let room = state.rooms.room(concert).await?;
+    let room = state.rooms.room_of_operator(concert).await?;
     let view = room.view().await?;
     let stored = record.settings(concert).await?.map(|stored| stored.settings);
     let in_force = RoomSettings::clone(&room.settings());

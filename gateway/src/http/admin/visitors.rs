@@ -56,7 +56,7 @@ pub(super) async fn look_up(
 ) -> Result<Json<VisitorView>, Problem> {
     let (concert_id, user_id) = ids(path)?;
     let record = record(&state)?;
-    state.rooms.room(concert_id).await?;
+    state.rooms.room_of_operator(concert_id).await?;
     let row = record.visitor(concert_id, user_id).await?;
     let events = record.visitor_events(concert_id, user_id, MAX_EVENTS).await?;
     if row.is_none() && events.is_empty() {
@@ -90,7 +90,7 @@ pub(super) async fn remove(
 ) -> Result<Json<RemovedAnswer>, Problem> {
     let (concert, user) = ids(path)?;
     let record = record(&state)?;
-    let room = state.rooms.room(concert).await?;
+    let room = state.rooms.room_of_operator(concert).await?;
     record.note_action(concert, admin.user, "remove", json!({ "userId": user })).await?;
     let removed = room.leave(user, true).await?;
     Ok(Json(RemovedAnswer { removed }))
