@@ -13,6 +13,9 @@ const SHORTEST_POLL_SECONDS: f64 = 1.25;
 const LONGEST_POLL_SECONDS: f64 = 24.0;
 const POLL_SHARE: f64 = 0.7;
 const GIB: f64 = 1_073_741_824.0;
+/// A page far back looks at the frontier so often before it asks a gateway (`FRONTIERS_BEFORE_STATUS` in
+/// `gateway/pages/queue.js`).
+const FRONTIERS_PER_POLL: f64 = 4.0;
 /// What is reckoned with for one Redis of many.
 const SHARD_GIB: f64 = 32.0;
 
@@ -152,9 +155,12 @@ fn lines(options: &Options, costs: Costs) -> Vec<(&'static str, String)> {
     let joins = people / options.arrive_within_seconds;
     let polls = polls_per_second(people, options.admit_per_second);
     let cores = |seconds: f64| format!("{:.1} cores", seconds / options.use_of_a_core);
-    let gateways = cores((polls * costs.poll_seconds).max(joins * costs.join_seconds));
-    let nginx = cores(polls.max(joins) * costs.nginx_seconds);
-    let frontier = cores(polls * costs.frontier_seconds);
+    // Who has joined polls while the others still come.
+    let gateways = cores(polls * costs.poll_seconds + joins * costs.join_seconds);
+    let nginx = cores((polls + joins) * costs.nginx_seconds);
+    let polls_left = polls / (FRONTIERS_PER_POLL + 1.0);
+    let frontier = cores((polls - polls_left) * costs.frontier_seconds);
+    let beside_frontier = cores(polls_left * costs.poll_seconds);
     let (redis_use, redis_gib) =
         (joins * costs.redis_join_seconds / options.use_of_a_core, people * costs.redis_bytes / GIB);
     let room_joins = options.use_of_a_core / costs.redis_join_seconds;
@@ -165,11 +171,13 @@ fn lines(options: &Options, costs: Costs) -> Vec<(&'static str, String)> {
     vec![
         ("Joins", format!("{joins:.0} a second while they arrive")),
         ("Polls", format!("{polls:.0} a second once all wait, if each comes back when told")),
-        ("Gateways", format!("{gateways}, for the greater of joins and polls")),
+        ("Gateways", format!("{gateways}, for joins and polls at the same time")),
         ("nginx", format!("{nginx}, if all of it goes through nginx to the gateways")),
         (
-            "Frontier",
-            format!("{frontier} of nginx instead, and hardly any of gateways, if all wait by the cached frontier"),
+            "By frontier",
+            format!(
+                "once all wait: {frontier} of nginx or a CDN, and {beside_frontier} of gateways for every fifth look"
+            ),
         ),
         ("Redis", format!("{redis_use:.1} cores while they arrive, {redis_gib:.1} GiB")),
         ("Redis shards", format!("{shards:.0} of {SHARD_GIB:.0} GiB, if the people are in many rooms")),
@@ -220,9 +228,9 @@ mod tests {
             let (admit_per_second, arrive_within_seconds, use_of_a_core) = (100.0, 10.0, 0.5);
             format!("{:?}", lines(&Options { waiting, admit_per_second, arrive_within_seconds, use_of_a_core }, COSTS))
         };
-        // 100,000 joins a second at 20 µs are two cores, four at half use.
-        assert!(text(1_000_000).contains("4.0 cores, for the greater"), "{}", text(1_000_000));
-        assert!(text(10_000_000).contains("40.0 cores, for the greater"), "{}", text(10_000_000));
+        // 100,000 joins a second at 20 µs are two cores, and 42,000 polls at 10 µs are 0.42: twice that at half use.
+        assert!(text(1_000_000).contains("4.8 cores, for joins"), "{}", text(1_000_000));
+        assert!(text(10_000_000).contains("48.3 cores, for joins"), "{}", text(10_000_000));
     }
 
     #[test]

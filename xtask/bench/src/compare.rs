@@ -8,8 +8,8 @@ use stack::nginx::Nginx;
 
 use crate::cpu;
 use crate::figures::{Row, What};
-use crate::progress;
 use crate::wrk::{self, Answers, CONNECTIONS, Load, Requests};
+use crate::{progress, stopping};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,8 @@ impl<'a> Side<'a> {
         let requests = (self.requests)(round)?;
         let before = cpu::used(&self.servers)?;
         let load = tokio::task::block_in_place(|| wrk::run(&self.address, &requests, self.answers, time))?;
+        // wrk hears Ctrl-C as well, and tells what it had by then.
+        stopping::check()?;
         let seconds = f64::from(u32::try_from(load.answers)?) / load.per_second;
         Ok((load, (cpu::used(&self.servers)? - before) / seconds))
     }

@@ -32,7 +32,8 @@ impl Machine {
             processor: find("/proc/cpuinfo", "model name"),
             cores: cpu::count(),
             memory_gib: (kib / 1024.0 / 1024.0 * 10.0).round() / 10.0,
-            kernel: kernel.trim().to_owned(),
+            // Not how its distributor calls it.
+            kernel: kernel.trim().split('-').next().unwrap_or_default().to_owned(),
             programs: [
                 ["nginx", "-v"].as_slice(),
                 &["redis-server", "--version"],

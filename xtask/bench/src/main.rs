@@ -11,6 +11,7 @@ mod people;
 mod progress;
 mod report;
 mod site;
+mod stopping;
 mod wrk;
 
 use std::time::{Duration, Instant};
@@ -83,25 +84,30 @@ async fn run(options: &Options) -> Result<bool> {
         ensure!(known.contains(&name.as_str()), "there is no {name}; there are {}", known.join(", "));
     }
     ensure!(cpu::count() >= 2, "two cores are needed: one for what is measured, one for who asks");
+    ensure!(std::path::Path::new("/proc/self/stat").exists(), "it reads /proc and pins processes: it needs Linux");
+    stopping::listen();
     let tools = [Tool::Redis, Tool::Postgres, Tool::Nginx, Tool::Wrk];
     stack::install::ensure(&tools, &mut |line| println!("{line}"))?;
     let (wanted, begun) =
         (|name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name), Instant::now());
     let mut report = Report::begin(&std::env::args().skip(1).collect::<Vec<_>>());
     for part in PARTS.iter().filter(|part| part.names.iter().any(|name| wanted(name))) {
-        let measured = tokio::select! {
-            measured = part.measure(options.extent(), &wanted) => measured,
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped by Ctrl-C; nothing was written"),
-        };
+        let measured = part.measure(options.extent(), &wanted).await;
+        anyhow::ensure!(!stopping::is_asked(), "stopped by Ctrl-C; nothing was written");
         match measured {
             Ok(rows) => report.rows.extend(rows),
             Err(error) => report.failures.push((part.names.join(", "), format!("{error:#}"))),
         }
     }
     progress::clear();
+    if options.quick {
+        println!("A look only: a tenth of the people and streams that the lines name, one round of a second.");
+    }
     println!("{}", report.markdown());
     println!("It took {} s.", begun.elapsed().as_secs());
-    if options.only.is_empty() && !options.quick {
+    if !report.failures.is_empty() {
+        println!("Nothing is written, as something could not be measured.");
+    } else if options.only.is_empty() && !options.quick {
         for file in report.write(&stack::project_root())? {
             println!("written: {}", file.display());
         }

@@ -78,7 +78,8 @@ const INTRODUCTION: &str = "\
 
 What the hot paths do against the ceiling of the machine that they run on. Ours and the ceiling are measured in one run, by
 turns; a ratio is that of two measurements made one after the other. Each figure is a median, with the least and the most in
-brackets. Rates of one machine say nothing about another: look at the ratios. What stands in the way of those that are short is
+brackets; where the ceiling is a number (memory, streams, the rate of `draining`) nothing is measured for it, and memory and
+streams are measured once. Rates of one machine say nothing about another: look at the ratios. What stands in the way of those that are short is
 in [PERFORMANCE.md](PERFORMANCE.md).
 ";
 

@@ -1,5 +1,6 @@
 //! A private gateway and core-api with a Redis and a database of their own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -46,12 +47,16 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts a database with the concerts, a Redis and a core-api.
+    /// Starts a database with the concerts, a Redis and a core-api that has the whole machine.
     pub(crate) async fn start(rooms: &RoomDefaults) -> Result<Self> {
+        Self::start_with(rooms, BTreeMap::new()).await
+    }
+
+    async fn start_with(rooms: &RoomDefaults, core_api_env: BTreeMap<String, String>) -> Result<Self> {
         let scratch = Scratch::new("bench")?;
         let postgres = Postgres::start(&PostgresOptions { durable: true, ..PostgresOptions::default() })?;
         let redis = Redis::start(&RedisOptions::default())?;
-        let setup = setup(&scratch, &postgres, &redis, rooms)?;
+        let setup = Setup { core_api_env, ..setup(&scratch, &postgres, &redis, rooms)? };
         setup.migrate()?;
         let pool = PgPool::connect(&setup.database_url).await?;
         concerts::create(&pool).await?;
@@ -59,9 +64,9 @@ impl Site {
         Ok(Self { gateway: None, core_api, setup, pool, redis, postgres, scratch })
     }
 
-    /// The same with a gateway.
+    /// The same with a gateway, both services for a core each.
     pub(crate) async fn start_with_gateway(rooms: &RoomDefaults) -> Result<Self> {
-        let mut site = Self::start(rooms).await?;
+        let mut site = Self::start_with(rooms, [one_worker()].into()).await?;
         site.start_gateway()?;
         Ok(site)
     }
@@ -133,6 +138,12 @@ impl Site {
         Ok(())
     }
 
+    /// How many rows a table has.
+    pub(crate) async fn count(&self, table: &str) -> Result<i64> {
+        let query = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        Ok(sqlx::query_scalar(query).fetch_one(&self.pool).await?)
+    }
+
     /// Makes rows for users, who may then hold seats.
     pub(crate) async fn add_users(&self, users: impl IntoIterator<Item = UserId>) -> Result<()> {
         let ids: Vec<Uuid> = users.into_iter().map(UserId::as_uuid).collect();
@@ -172,13 +183,16 @@ pub(crate) fn context(rooms: &RoomDefaults) -> RoomContext {
     RoomContext::new((*rooms).into())
 }
 
+/// For a service whose figures are those of one core.
+fn one_worker() -> (String, String) {
+    ("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned())
+}
+
 fn setup(scratch: &Scratch, postgres: &Postgres, redis: &Redis, rooms: &RoomDefaults) -> Result<Setup> {
     let binaries = stack::profile_dir()?;
     let gateway = stack::binary("gateway")?;
     ensure!(binaries.ends_with("release"), "figures of a debug build say nothing: run `cargo xtask bench`");
-    let mut gateway_env: std::collections::BTreeMap<String, String> = [
-        // As the figures are of one core.
-        ("TOKIO_WORKER_THREADS", "1".to_owned()),
+    let mut gateway_env: BTreeMap<String, String> = [
         ("ADMIT_PER_SECOND", rooms.admit_per_second.to_string()),
         ("BURST", rooms.burst.to_string()),
         ("MAX_ACTIVE", rooms.max_active.to_string()),
@@ -190,6 +204,7 @@ fn setup(scratch: &Scratch, postgres: &Postgres, redis: &Redis, rooms: &RoomDefa
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    gateway_env.extend([one_worker()]);
     // A load test has few people who ask often.
     let [unlimited, _] = no_rate_limits();
     gateway_env.extend(unlimited);
@@ -204,6 +219,6 @@ fn setup(scratch: &Scratch, postgres: &Postgres, redis: &Redis, rooms: &RoomDefa
         public_url: "http://localhost:8080".to_owned(),
         payment_provider: None,
         gateway_env,
-        core_api_env: [("SEATS_PER_USER".to_owned(), "4".to_owned())].into(),
+        core_api_env: BTreeMap::new(),
     })
 }

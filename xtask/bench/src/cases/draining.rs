@@ -48,7 +48,7 @@ pub(super) async fn measure(extent: Extent) -> Result<Vec<Row>> {
     }
     let how = format!(
         "{} people, all of them there, one gateway; the rate is that between the turns given after a second and those before the last. \
-         Turns given before one with a lower position: {inversions}. Other servers on the same two cores were idle.",
+         Turns given before one with a lower position: {inversions}. Other servers on the same cores were idle.",
         extent.drained
     );
     ensure!(inversions == 0, "{inversions} turns were given before one with a lower position");

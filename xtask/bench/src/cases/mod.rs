@@ -45,7 +45,7 @@ impl Part {
             Run::Draining => draining::measure(extent).await,
             Run::Proxying => proxying::measure(extent, wanted).await,
             Run::Selling => selling::measure(extent, wanted).await,
-            Run::Streaming => streaming::measure(extent).await,
+            Run::Streaming => streaming::measure(extent, wanted).await,
         }
     }
 }

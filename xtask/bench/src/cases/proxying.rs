@@ -80,7 +80,9 @@ async fn seat_list(site: &Site, extent: Extent) -> Result<Row> {
     let theirs = Side::nginx(ceiling.nginx(), &requests);
     let how = format!("{} bytes, compressed. core-api on one core, PostgreSQL and Redis beside wrk.", body.len());
     let mut row = compare(extent, SEAT_LIST, ours, theirs, &how)?;
-    let _ = write!(row.note, " Seats held meanwhile: {}.", holding.stop());
+    let held = holding.stop();
+    ensure!(held > 0, "no seat was held while the list was measured");
+    let _ = write!(row.note, " nginx sends the list as it was at first. Seats held meanwhile: {held}.");
     Ok(row)
 }
 
@@ -152,7 +154,11 @@ async fn lost(site: &Site, extent: Extent) -> Result<Row> {
     let theirs = Side::repeating(&gateway.address(), &[gateway.process().pid()], &polls);
     let how =
         format!("{PEOPLE} people inside, one seat that somebody else holds. core-api and gateway on the same core.");
-    compare(extent, LOST, ours, theirs, &how)
+    let row = compare(extent, LOST, ours, theirs, &how)?;
+    // What was measured were refusals; that they were these.
+    let (status, body) = people::try_one(address, losers.last().map_or("", |loser| loser)).await?;
+    ensure!(status == 409, "a hold is answered {status}: {}", String::from_utf8_lossy(&body));
+    Ok(row)
 }
 
 fn proxy(site: &Site, extent: Extent) -> Result<Row> {

@@ -98,7 +98,7 @@ const FIRST_OF_JOINS: u32 = 10;
 /// How many people ask, one after the other.
 const ASKING: usize = 1_000;
 /// More than a gateway on one core lets join in a second.
-const JOINS_PER_SECOND: u64 = 60_000;
+const JOINS_PER_SECOND: u64 = 90_000;
 const MIB: f64 = 1_048_576.0;
 
 pub(super) async fn measure(extent: Extent, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Row>> {

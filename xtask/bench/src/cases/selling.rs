@@ -10,9 +10,9 @@ use crate::compare::{Extent, Side};
 use crate::concerts::{SEATS, concert};
 use crate::figures::{Row, Target, What};
 use crate::people::{self, request};
-use crate::progress;
 use crate::site::{STILL, Site};
 use crate::wrk::{Answers, CONNECTIONS, Requests};
+use crate::{cpu, progress};
 
 pub(super) const NAMES: &[&str] = &["reservation-won", "payment"];
 
@@ -63,8 +63,14 @@ pub(super) async fn measure(extent: Extent, wanted: &dyn Fn(&str) -> bool) -> Re
     Ok(rows)
 }
 
-const SURROUNDINGS: &str = "core-api, PostgreSQL (commits flushed to disk), Redis and wrk share two cores; so do PostgreSQL and \
-                            pgbench.";
+/// Who shares the machine with what is measured.
+fn surroundings() -> String {
+    format!(
+        "core-api, PostgreSQL (commits flushed to disk), Redis and wrk share all {0} cores of the machine, and wrk has one \
+         of them first; PostgreSQL and pgbench share the same {0}.",
+        cpu::count()
+    )
+}
 
 async fn won(site: &Site, extent: Extent) -> Result<Row> {
     let mut pairs = Vec::new();
@@ -77,11 +83,12 @@ async fn won(site: &Site, extent: Extent) -> Result<Row> {
         site.settle().await?;
         let script =
             INSERT.replace("$FIRST", &(first + CONCERTS_PER_ROUND).to_string()).replace("$SEATS", &SEATS.to_string());
-        pairs.push((ours, pgbench(site, &script, CONCERTS_PER_ROUND * SEATS, extent)?));
+        pairs.push((ours, pgbench(site, &script, CONCERTS_PER_ROUND * SEATS, "reservations", extent).await?));
     }
     let how = format!(
         "Each request holds another seat for another user. The ceiling inserts the reservation and nothing else: no look at \
-         the limit per user, no change to the seat, no Redis. {SURROUNDINGS} {CONNECTIONS} connections."
+         the limit per user, no change to the seat, no Redis. {} {CONNECTIONS} connections.",
+        surroundings()
     );
     Ok(WON.row(&pairs, how))
 }
@@ -110,18 +117,24 @@ fn one_run(site: &Site, extent: Extent, requests: Vec<String>) -> Result<f64> {
     Ok(asking.measure(0, extent.time)?.0.per_second)
 }
 
-/// Transactions a second that pgbench tells, for as long as one measurement takes or until it has run out.
-fn pgbench(site: &Site, script: &str, prepared: u32, extent: Extent) -> Result<f64> {
+/// Transactions a second that pgbench tells. Each has to have made a row of `table`: one that does nothing is fast.
+async fn pgbench(site: &Site, script: &str, prepared: u32, table: &str, extent: Extent) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let (file, per_client) = (folder.path().join("script.sql"), prepared / CONNECTIONS);
     std::fs::write(&file, script.replace("$PER_CLIENT", &per_client.to_string()))?;
     let psql = stack::postgres::Programs::find()?.psql();
     let mut command = programs::command(psql.with_file_name("pgbench"));
     command.args(["-n", "-M", "prepared", "-D", "i=0", "-j", "1", "-c", &CONNECTIONS.to_string()]);
-    // As many as wrk has at most, and no more than are prepared.
+    // As many as are prepared: where ours has more seconds than that takes, the rate is the same.
     let transactions = per_client.min(u32::try_from(extent.time.as_secs())? * 200);
     command.args(["-t", &transactions.to_string(), "-f"]).arg(&file).arg(&site.setup.database_url);
+    let before = site.count(table).await?;
     let text = tokio::task::block_in_place(|| programs::output(&mut command))?;
+    let made = site.count(table).await? - before;
+    ensure!(
+        made == i64::from(transactions * CONNECTIONS),
+        "pgbench made {made} {table} in {CONNECTIONS} · {transactions}"
+    );
     let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
     Ok(tps.with_context(|| format!("pgbench said:\n{text}"))?.parse()?)
 }
@@ -136,10 +149,11 @@ async fn payment(site: &Site, extent: Extent) -> Result<Row> {
         let prefix = holds(site, 2 * round + 1).await?;
         site.settle().await?;
         let script = SINGLE.replace("$PREFIX", &prefix);
-        pairs.push((ours, pgbench(site, &script, PAYMENTS, extent)?));
+        pairs.push((ours, pgbench(site, &script, PAYMENTS, "payments", extent).await?));
     }
     let how = format!(
-        "Each request pays for another hold of another user, with a balance. {SURROUNDINGS} {CONNECTIONS} connections."
+        "Each request pays for another hold of another user, with a balance. {} {CONNECTIONS} connections.",
+        surroundings()
     );
     Ok(PAYMENT.row(&pairs, how))
 }
