@@ -11,7 +11,7 @@ use common::rate_limit::forget_regularly;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::service::{Logins, Passwords, PaymentBatches};
+use crate::service::{HoldBatches, Logins, Passwords, PaymentBatches};
 use crate::state::AppState;
 use crate::{http, worker};
 
@@ -22,14 +22,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct App {
     state: AppState,
+    holds: HoldBatches,
     payments: PaymentBatches,
 }
 
 impl App {
     /// From its settings. Fails on settings that can't be used; that dependencies are away is no failure.
     pub fn new(config: &Config, clock: SharedClock, lifecycle: Lifecycle) -> anyhow::Result<Self> {
-        let (state, payments) = AppState::new(config, clock, lifecycle)?;
-        Ok(Self { state, payments })
+        let (state, holds, payments) = AppState::new(config, clock, lifecycle)?;
+        Ok(Self { state, holds, payments })
     }
 
     /// Its count of tried logins.
@@ -80,6 +81,7 @@ impl App {
         lifecycle.spawn("key purge", worker::purge_keys(db, stopping.clone()));
         self.spawn_session_workers(lifecycle);
         let logins = self.logins();
+        lifecycle.spawn("holds", self.holds.run(stopping.clone()));
         lifecycle.spawn("payments", self.payments.run(stopping.clone()));
         lifecycle.spawn("rate limits", forget_regularly(move || logins.forget(), stopping));
     }

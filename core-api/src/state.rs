@@ -14,8 +14,8 @@ use common::tokens::{EntryTicketSigner, PassKeys, Sessions};
 use crate::config::{Config, ProviderConfig};
 use crate::domain::provider_payment::PaymentProvider;
 use crate::service::{
-    Accounts, BestAvailable, Catalogue, HandingOn, LeftBehind, Logins, Passwords, PaymentBatches, Payments,
-    ProviderPayments, ProviderRules, Reports, Reserving, Returns, SeatWatch, Turns, Webhooks,
+    Accounts, BestAvailable, Catalogue, HandingOn, HoldBatches, Holding, LeftBehind, Logins, Passwords, PaymentBatches,
+    Payments, ProviderPayments, ProviderRules, Reports, Reserving, Returns, SeatWatch, Turns, Webhooks,
 };
 use crate::store::postgres::Db;
 use crate::store::provider::HttpProvider;
@@ -53,17 +53,18 @@ pub struct Parts {
 }
 
 impl AppState {
-    /// Prepares all parts, and what pays for those that handlers take. Nothing is connected yet: a server starts whatever its dependencies do.
+    /// Prepares all parts, and what writes the holds and the payments that handlers take. Nothing is connected yet: a server starts whatever its dependencies do.
     pub(crate) fn new(
         config: &Config,
         clock: SharedClock,
         lifecycle: Lifecycle,
-    ) -> anyhow::Result<(Self, PaymentBatches)> {
+    ) -> anyhow::Result<(Self, HoldBatches, PaymentBatches)> {
         let db = Db::new(&config.database_url, config.database_max_connections)?;
         let holds = Holds::new(&config.redis, config.hold_grace)?;
         let catalogue = Catalogue::new(db.clone());
-        let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
-        let (payments, batches) = Payments::new(db.clone());
+        let (holding, hold_batches) = Holding::new(db.clone(), config.hold_rules);
+        let reserving = Reserving::new(db.clone(), holds.clone(), holding);
+        let (payments, payment_batches) = Payments::new(db.clone());
         let sessions = Sessions::new(Arc::clone(&config.sessions));
         let returns = Returns::new(
             db.clone(),
@@ -112,7 +113,7 @@ impl AppState {
             holds,
             in_flight: InFlight::at_most(config.max_in_flight),
         }));
-        Ok((state, batches))
+        Ok((state, hold_batches, payment_batches))
     }
 
     /// Who looks for seats that a crash has left in the middle of being handed on.

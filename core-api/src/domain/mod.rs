@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod csv;
 pub mod effect;
 pub mod hall;
+pub mod hold_book;
 pub mod ledger;
 pub mod managed;
 pub mod payment;

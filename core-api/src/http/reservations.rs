@@ -1,5 +1,7 @@
 //! Holding seats and giving them back.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -170,7 +172,7 @@ pub(super) async fn reserve(
             return Err(ErrorCode::NotAdmitted.into());
         }
         let several = !matches!(wanted, Wanted::One(_));
-        let record = Record::new(claim, move |held| created(held, language, several));
+        let record = Arc::new(Record::new(claim, move |held| created(held, language, several)));
         let done = hold(&state, &pass, wanted, &record).await?;
         state.catalogue.seats_changed(pass.concert).await;
         Ok(done.answer)
@@ -179,7 +181,12 @@ pub(super) async fn reserve(
 }
 
 /// Holds what is asked for, if there is such a concert with such seats, and it is on sale.
-async fn hold(state: &AppState, pass: &Pass, wanted: Wanted, record: &Record<Held>) -> Result<Done<Held>, Problem> {
+async fn hold(
+    state: &AppState,
+    pass: &Pass,
+    wanted: Wanted,
+    record: &Arc<Record<Held>>,
+) -> Result<Done<Held>, Problem> {
     match wanted {
         Wanted::One(choice) => Ok(state.reserving.hold(order(state, pass, &[choice]).await?, record).await?),
         Wanted::All(choices) => Ok(state.reserving.hold(order(state, pass, &choices).await?, record).await?),

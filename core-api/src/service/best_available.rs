@@ -1,6 +1,7 @@
 //! Holding the best seats that are free: somebody says how many, and is given seats that nobody else was given.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use common::ids::SeatId;
 
@@ -36,7 +37,7 @@ impl BestAvailable {
         &self,
         order: Order,
         wish: &Wish,
-        record: &Record<Held>,
+        record: &Arc<Record<Held>>,
     ) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
         self.reserving.check_size(&order, wish.quantity)?;
         let mut refused: HashSet<SeatId> = HashSet::new();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ::metrics::histogram;
 use common::ids::{ConcertId, ReservationId, SeatId, UserId};
 
-use super::{Catalogue, SpokenFor};
+use super::{Catalogue, Holding, SpokenFor};
 use crate::domain::Fault;
 use crate::domain::effect::{Done, EffectError, Record};
 use crate::domain::reservation::{ExtendRefusal, Held, Order, ReserveRefusal, SeatLock};
@@ -32,7 +32,7 @@ struct Ended {
 pub struct Reserving {
     db: Db,
     holds: Holds,
-    rules: HoldRules,
+    holding: Holding,
     spoken_for: SpokenFor,
     /// Locks that could not be released when they should have been.
     left_over: Arc<Mutex<Vec<Ended>>>,
@@ -41,17 +41,21 @@ pub struct Reserving {
 impl Reserving {
     /// By what rules.
     pub fn rules(&self) -> HoldRules {
-        self.rules
+        self.holding.rules()
     }
 
-    /// Over these stores, by these rules.
-    pub fn new(db: Db, holds: Holds, rules: HoldRules) -> Self {
-        Self { db, holds, rules, spoken_for: SpokenFor::default(), left_over: Arc::default() }
+    /// Over these stores, written by `holding`.
+    pub fn new(db: Db, holds: Holds, holding: Holding) -> Self {
+        Self { db, holds, holding, spoken_for: SpokenFor::default(), left_over: Arc::default() }
     }
 
     /// Holds the seats of an order, all or none. Must run to its end once begun: whoever stops half-way leaves seats
     /// locked that nobody has.
-    pub async fn hold(&self, order: Order, record: &Record<Held>) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
+    pub async fn hold(
+        &self,
+        order: Order,
+        record: &Arc<Record<Held>>,
+    ) -> Result<Done<Held>, EffectError<ReserveRefusal>> {
         self.check_size(&order, order.seats.len())?;
         // Seats that are sold or held back keep no lock: without this look each try for one would end in PostgreSQL.
         if order.seats.iter().any(|seat| matches!(seat.status, SeatStatus::Sold | SeatStatus::HeldBack)) {
@@ -64,7 +68,7 @@ impl Reserving {
         };
         let ids = order.seats.iter().map(|_| ReservationId::generate()).collect();
         let hold = NewHold { order, ids, fence };
-        match self.db.hold(&hold, self.rules, record).await {
+        match self.holding.write(&hold, record).await {
             Ok(done) => {
                 self.keep(&hold).await;
                 Ok(done)
@@ -79,7 +83,7 @@ impl Reserving {
 
     /// That nobody could have so many seats of the order's concert is said without asking anybody.
     pub(super) fn check_size(&self, order: &Order, seats: usize) -> Result<(), EffectError<ReserveRefusal>> {
-        let most = order.seats_per_user.unwrap_or(self.rules.seats_per_user);
+        let most = order.seats_per_user.unwrap_or(self.rules().seats_per_user);
         let is_within = seats <= usize::try_from(most).unwrap_or(usize::MAX);
         is_within.then_some(()).ok_or(EffectError::Refused(ReserveRefusal::SeatLimit))
     }
@@ -97,7 +101,7 @@ impl Reserving {
     /// The reservations are written: their locks may live as long as they. Where Redis is away now, whoever tries these
     /// seats next is told by `PostgreSQL`.
     async fn keep(&self, hold: &NewHold) {
-        let payable_for = Duration::from_secs(self.rules.hold_seconds.into());
+        let payable_for = Duration::from_secs(self.rules().hold_seconds.into());
         if let Err(fault) = self.holds.keep(hold.order.concert, hold.order.user, &locks(hold), payable_for).await {
             tracing::warn!(%fault, "seat locks could not be kept; PostgreSQL tells who tries their seats");
         }
@@ -106,7 +110,7 @@ impl Reserving {
     /// Extends the time to pay of a reservation, and with it its lock's life and its owner's admission. Must run to its end
     /// once begun.
     pub async fn extend(&self, user: UserId, id: ReservationId) -> Result<Extended, EffectError<ExtendRefusal>> {
-        let extended = self.db.extend(user, id, self.rules).await?;
+        let extended = self.db.extend(user, id, self.rules()).await?;
         let payable_for = (extended.deadline - extended.now).to_std().unwrap_or_default();
         if let Err(fault) = self.holds.keep(extended.lock.concert, user, &[extended.lock], payable_for).await {
             tracing::warn!(%fault, "a seat lock was not extended; once it has ended PostgreSQL tells who tries its seat");

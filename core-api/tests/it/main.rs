@@ -17,6 +17,8 @@ mod client;
 mod demo;
 mod extending;
 mod faults;
+mod gathering;
+mod hold_batches;
 mod idempotency;
 mod login_limit;
 mod money;

@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::client::Answer;
+use crate::client::{Answer, Request};
+use crate::gathering::{WAITING, behind};
 use crate::support::{Concert, Person, World, eventually, world};
-
-const WAITING: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 /// People with a balance and a held seat each.
 async fn holders(world: &World, concert: &Concert, balances: &[&str]) -> Vec<(Person, Uuid)> {
@@ -22,36 +20,12 @@ async fn holders(world: &World, concert: &Concert, balances: &[&str]) -> Vec<(Pe
     holders
 }
 
-/// Lets payments gather: the batch under way is held up in its commit until `meanwhile` has ended, so that everything sent
-/// in there goes out as one.
-async fn gathered(world: &World, first: (&Person, Uuid), requests: Vec<crate::client::Request>) -> Vec<Answer> {
-    world
-        .execute(
-            "CREATE TABLE gate ();
-             CREATE FUNCTION wait_at_gate() RETURNS TRIGGER LANGUAGE plpgsql AS
-                 $$ BEGIN LOCK TABLE gate IN ACCESS SHARE MODE; RETURN NEW; END $$;
-             CREATE TRIGGER gate BEFORE INSERT ON payments FOR EACH STATEMENT EXECUTE FUNCTION wait_at_gate()",
-        )
-        .await;
-    let mut gate = world.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE gate IN ACCESS EXCLUSIVE MODE").execute(&mut *gate).await.unwrap();
-    let opening = world.post("/payment", &json!({ "reservationId": first.1 })).by(first.0).send();
-    let count = requests.len();
-    let (opened, answers) = tokio::join!(opening, async {
-        eventually("the first batch is held up", async || (world.sql(WAITING).await == "1").then_some(())).await;
-        let sent = requests.into_iter().map(|request| tokio::spawn(request.send()));
-        let sent: Vec<_> = sent.collect();
-        // Long enough for the requests to be in the queue; were they not, more batches would be made and seen.
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        gate.rollback().await.unwrap();
-        futures_util::future::join_all(sent).await.into_iter().map(|answer| answer.unwrap()).collect::<Vec<_>>()
-    });
-    assert_eq!((opened.status.as_u16(), answers.len()), (200, count), "{}", opened.text);
-    world.execute("DROP TRIGGER gate ON payments; DROP FUNCTION wait_at_gate; DROP TABLE gate").await;
-    answers
+/// Lets payments gather behind the first one.
+async fn gathered(world: &World, first: (&Person, Uuid), requests: Vec<Request>) -> Vec<Answer> {
+    behind(world, "payments", pay(world, first.0, first.1), requests, (&[], 0)).await
 }
 
-fn pay(world: &World, person: &Person, reservation: Uuid) -> crate::client::Request {
+fn pay(world: &World, person: &Person, reservation: Uuid) -> Request {
     world.post("/payment", &json!({ "reservationId": reservation })).by(person)
 }
 

@@ -13,7 +13,7 @@ use common::lifecycle::Lifecycle;
 use common::tokens::{Pass, PassId, PassSigner, Role, Session, SessionKeys, TicketKeys, generate_pass_key};
 use core_api::App;
 use core_api::config::Config;
-use core_api::service::{Catalogue, HandingOn, Logins, Passwords, Reserving, Returns};
+use core_api::service::{Catalogue, HandingOn, Holding, Logins, Passwords, Reserving, Returns};
 use core_api::store::postgres::Db;
 use core_api::store::redis::Holds;
 use reqwest::Method;
@@ -163,7 +163,8 @@ impl World {
         let config = &self.config;
         let db = Db::new(&config.database_url, 2).unwrap();
         let holds = Holds::new(&config.redis, config.hold_grace).unwrap();
-        let reserving = Reserving::new(db.clone(), holds.clone(), config.hold_rules);
+        let (holding, _) = Holding::new(db.clone(), config.hold_rules);
+        let reserving = Reserving::new(db.clone(), holds.clone(), holding);
         let offer_seconds = config.waitlist_offer_seconds;
         let returns = Returns::new(db.clone(), holds.clone(), reserving, Catalogue::new(db.clone()), offer_seconds);
         HandingOn::new(db, holds, returns)

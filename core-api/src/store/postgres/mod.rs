@@ -3,12 +3,14 @@
 mod accounts;
 mod admin;
 mod audit;
+mod batch;
 mod catalogue;
 mod check_ins;
 mod demo;
 mod ended;
 mod errors;
 mod extending;
+mod hold_batch;
 mod idempotency;
 mod ledger;
 mod payment_batch;
@@ -38,9 +40,11 @@ use sqlx::{ConnectOptions as _, PgPool};
 
 pub use admin::AdminChange;
 pub use audit::Audited;
+pub use batch::{BatchError, Verdict};
 pub use demo::{DemoConcert, DemoUser};
 pub use extending::Extended;
-pub use payment_batch::{BatchError, PaymentOrder, Verdict};
+pub use hold_batch::{HoldOrder, HoldVerdict};
+pub use payment_batch::{PaymentOrder, PaymentVerdict};
 pub use provider::{Begun, Completed, NewAttempt, RefundDue, Unsettled};
 pub use reservations::{HoldRules, NewHold};
 pub use sweeping::Swept;

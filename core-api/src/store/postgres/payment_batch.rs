@@ -1,12 +1,7 @@
-//! Many payments in one transaction of a fixed few statements.
-//!
-//! A batch waits for nobody's locks: what somebody else has locked at the moment is left out, and paid for by itself
-//! with [`Db::pay`], which waits. So one user's slow transaction never holds up everybody's payments, and a batch can't
-//! be part of a deadlock.
+//! Many payments in one transaction; what is left out is paid by itself with [`Db::pay`], which waits for locks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use common::ids::{ReservationId, UserId};
@@ -15,9 +10,10 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::batch::{BatchError, Failure, KeptAnswers, Verdict, all, lock_claims};
 use super::payments::METHOD;
 use super::reservations::status;
-use super::{Db, money, unreadable, utc, within};
+use super::{Db, money, unreadable, utc};
 use crate::domain::Fault;
 use crate::domain::effect::{Claim, Done, Record};
 use crate::domain::payment::{LockedReservation, Paid, PayRefusal};
@@ -36,42 +32,7 @@ pub struct PaymentOrder {
 }
 
 /// What became of one payment of a batch.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It is paid.
-    Paid(Done<Paid>),
-    /// It is refused; nothing of it was changed.
-    Refused(PayRefusal),
-    /// Nothing of it was changed: it is to be paid by itself.
-    Alone,
-}
-
-/// Why a batch failed as a whole.
-#[derive(Debug)]
-pub enum BatchError {
-    /// Nothing was changed, and one payment may be at fault: each is to be paid by itself.
-    Apart(Fault),
-    /// The database is away: nothing was changed, or it is unknown whether all of it was.
-    Fault(Fault),
-}
-
-/// What goes wrong inside the transaction.
-enum Failure {
-    Sql(sqlx::Error),
-    Fault(Fault),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
+pub type PaymentVerdict = Verdict<Paid, PayRefusal>;
 
 impl Db {
     /// Pays what can be paid of `orders` without waiting for a lock; a verdict for each, in their order. `written` is told
@@ -80,50 +41,27 @@ impl Db {
         &self,
         orders: &[PaymentOrder],
         written: impl FnOnce() + Send,
-    ) -> Result<Vec<Verdict>, BatchError> {
-        let committing = AtomicBool::new(false);
-        let paid = within(async {
-            let mut transaction = self.pool.begin().await?;
-            let verdicts = pay_locked(&mut transaction, orders).await?;
-            committing.store(true, Ordering::Relaxed);
-            written();
-            transaction.commit().await?;
-            Ok(verdicts)
-        });
-        paid.await.map_err(|failure| match failure {
-            Failure::Sql(error) if is_definite(&error, committing.load(Ordering::Relaxed)) => {
-                BatchError::Apart(error.into())
-            }
-            Failure::Sql(error) => BatchError::Fault(error.into()),
-            Failure::Fault(fault @ Fault::Internal(_)) => BatchError::Apart(fault),
-            Failure::Fault(fault @ Fault::Unavailable(_)) => BatchError::Fault(fault),
-        })
+    ) -> Result<Vec<PaymentVerdict>, BatchError> {
+        self.in_batch(async |connection| pay_locked(connection, orders).await, written).await
     }
 }
 
-/// Whether the server itself said that nothing was changed. What ends a connection during the commit may have come after
-/// it.
-fn is_definite(error: &sqlx::Error, committing: bool) -> bool {
-    let code = error.as_database_error().and_then(|database| database.code().map(std::borrow::Cow::into_owned));
-    code.is_some_and(|code| !committing || !["08", "57", "XX"].iter().any(|class| code.starts_with(class)))
-}
-
-async fn pay_locked(connection: &mut PgConnection, orders: &[PaymentOrder]) -> Result<Vec<Verdict>, Failure> {
+async fn pay_locked(connection: &mut PgConnection, orders: &[PaymentOrder]) -> Result<Vec<PaymentVerdict>, Failure> {
     let mut users: Vec<Uuid> = orders.iter().map(|order| order.user.as_uuid()).collect();
     users.sort_unstable();
     users.dedup();
     let reservations = lock_reservations(connection, orders, &users).await?;
     let (balances, now) = lock_balances(connection, &users).await?;
     let Some(now) = now else { return Ok(orders.iter().map(|_| Verdict::Alone).collect()) };
-    let owned = lock_claims(connection, orders).await?;
+    let owned = lock_claims(connection, claims(orders)).await?;
     let mut book = PaymentBook::new(reservations, balances, now);
-    let verdicts: Vec<Verdict> = orders.iter().map(|order| decide(&mut book, order, &owned)).collect();
+    let verdicts: Vec<PaymentVerdict> = orders.iter().map(|order| decide(&mut book, order, &owned)).collect();
     write(connection, orders, &verdicts, &book).await?;
     Ok(verdicts)
 }
 
 /// Whether an attempt still owns its key is asked before anything is decided: a superseded one takes only itself out.
-fn decide(book: &mut PaymentBook, order: &PaymentOrder, owned: &HashSet<Uuid>) -> Verdict {
+fn decide(book: &mut PaymentBook, order: &PaymentOrder, owned: &HashSet<Uuid>) -> PaymentVerdict {
     if order.record.claim.as_ref().is_some_and(|claim| !owned.contains(&claim.attempt)) {
         return Verdict::Alone;
     }
@@ -132,7 +70,7 @@ fn decide(book: &mut PaymentBook, order: &PaymentOrder, owned: &HashSet<Uuid>) -
         Some(Err(refusal)) => Verdict::Refused(refusal),
         Some(Ok(outcome)) => {
             let answer = (order.record.render)(&outcome);
-            Verdict::Paid(Done { outcome, answer })
+            Verdict::Done(Done { outcome, answer })
         }
     }
 }
@@ -188,29 +126,8 @@ async fn lock_balances(
     Ok((balances.collect::<Result<_, Fault>>()?, now))
 }
 
-fn claims(orders: &[PaymentOrder]) -> impl Iterator<Item = &Claim> {
+fn claims(orders: &[PaymentOrder]) -> impl Iterator<Item = &Claim> + Clone {
     orders.iter().filter_map(|order| order.record.claim.as_ref())
-}
-
-/// The attempts that still own their keys; from here to the end of the transaction nobody takes those over.
-async fn lock_claims(connection: &mut PgConnection, orders: &[PaymentOrder]) -> Result<HashSet<Uuid>, Failure> {
-    let users: Vec<Uuid> = claims(orders).map(|claim| claim.user.as_uuid()).collect();
-    if users.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let keys: Vec<String> = claims(orders).map(|claim| claim.key.as_str().to_owned()).collect();
-    let attempts: Vec<Uuid> = claims(orders).map(|claim| claim.attempt).collect();
-    let owned = sqlx::query_scalar!(
-        "SELECT k.attempt FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS claim (user_id, key, attempt)
-         JOIN idempotency_keys k ON k.user_id = claim.user_id AND k.key = claim.key AND k.attempt = claim.attempt
-         WHERE k.state = 'in_progress' FOR UPDATE OF k SKIP LOCKED",
-        &users,
-        &keys,
-        &attempts
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(owned.into_iter().collect())
 }
 
 /// The columns of what is written, as arrays.
@@ -222,17 +139,14 @@ struct Columns {
     seats: Vec<Uuid>,
     amounts: Vec<Decimal>,
     transfers: Vec<Uuid>,
-    key_users: Vec<Uuid>,
-    keys: Vec<String>,
-    statuses: Vec<i16>,
-    bodies: Vec<Vec<u8>>,
+    kept: KeptAnswers,
 }
 
 impl Columns {
-    fn of(orders: &[PaymentOrder], verdicts: &[Verdict]) -> Self {
+    fn of(orders: &[PaymentOrder], verdicts: &[PaymentVerdict]) -> Self {
         let mut columns = Self::default();
         for (order, verdict) in orders.iter().zip(verdicts) {
-            if let Verdict::Paid(done) = verdict {
+            if let Verdict::Done(done) = verdict {
                 columns.add(order, done);
             }
         }
@@ -249,10 +163,7 @@ impl Columns {
             self.transfers.push(Uuid::now_v7());
         }
         if let Some(claim) = &order.record.claim {
-            self.key_users.push(claim.user.as_uuid());
-            self.keys.push(claim.key.as_str().to_owned());
-            self.statuses.push(i16::try_from(done.answer.status).unwrap_or(i16::MAX));
-            self.bodies.push(done.answer.body.clone());
+            self.kept.add(claim, &done.answer);
         }
     }
 }
@@ -261,7 +172,7 @@ impl Columns {
 async fn write(
     connection: &mut PgConnection,
     orders: &[PaymentOrder],
-    verdicts: &[Verdict],
+    verdicts: &[PaymentVerdict],
     book: &PaymentBook,
 ) -> Result<(), Failure> {
     let columns = Columns::of(orders, verdicts);
@@ -314,30 +225,17 @@ async fn write(
         &balances,
         METHOD,
         book.now().naive_utc(),
-        &columns.key_users,
-        &columns.keys,
-        &columns.statuses,
-        &columns.bodies
+        &columns.kept.users,
+        &columns.kept.keys,
+        &columns.kept.statuses,
+        &columns.kept.bodies
     )
     .fetch_one(connection)
     .await?;
-    let all = |count: i64, wanted: usize| usize::try_from(count).is_ok_and(|count| count == wanted);
     let agreed = all(written.debited, payers.len())
         && all(written.completed, columns.reservations.len())
         && all(written.sold, columns.seats.len())
-        && all(written.kept, columns.keys.len());
+        && all(written.kept, columns.kept.keys.len());
     // The transaction is given up: what is locked and what belongs to it always agree, or we have a fault.
     if agreed { Ok(()) } else { Err(unreadable("seat", &"its status is not that of its reservation").into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_that_ends_decides_nothing() {
-        for error in [sqlx::Error::PoolTimedOut, sqlx::Error::WorkerCrashed] {
-            assert!(!is_definite(&error, false) && !is_definite(&error, true));
-        }
-    }
 }

@@ -166,13 +166,15 @@ impl Db {
 
 /// From here to the end of the transaction nobody else changes what this user has of this concert, see `hold_seats`.
 async fn lock_user_of_concert(transaction: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-        format!("hold:{}:{}", order.concert, order.user)
-    )
-    .execute(transaction)
-    .await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", hold_lock(order))
+        .execute(transaction)
+        .await?;
     Ok(())
+}
+
+/// The name of that lock, as `hold_seats` makes it.
+pub(super) fn hold_lock(order: &Order) -> String {
+    format!("hold:{}:{}", order.concert, order.user)
 }
 
 /// For whom seats are held: one that has come free is first theirs who wait.
