@@ -1,24 +1,32 @@
 //! The HTTP server: a bounded number of connections, a bounded time for a request's head, and an end that lets what is
 //! under way finish.
 
+mod connection;
+mod reading;
+mod request;
+mod response;
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::response::Response;
 use http::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
+
+use connection::Shared;
 
 /// As many headers are read; [`MAX_HEADERS`](super::MAX_HEADERS) are served. What lies between gets a refusal that says
 /// why, which the parser's own does not.
@@ -61,12 +69,16 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// What answers requests: a router, or what stands before one.
 pub trait App:
-    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + Sync + 'static
 {
 }
 
 impl<S> App for S where
-    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static
 {
 }
 
@@ -74,9 +86,12 @@ impl<S> App for S where
 pub async fn serve(listener: TcpListener, app: impl App, limits: ServeLimits, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
-    // HTTP/1 only: telling versions apart would wait for a first byte, without a limit.
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_headers(PARSED_HEADERS);
+    let shared = Arc::new(Shared {
+        limits,
+        is_stopping: AtomicBool::new(false),
+        stop: CancellationToken::new(),
+        hyper: hyper(limits),
+    });
     loop {
         let accepted = tokio::select! {
             accepted = async {
@@ -89,9 +104,11 @@ pub async fn serve(listener: TcpListener, app: impl App, limits: ServeLimits, sh
         let Some((accepted, slot)) = accepted else { break };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(&builder, &graceful, stream, app.clone(), peer);
+                // Answers are small and written whole: waiting to fill a segment only adds latency.
+                let _ = stream.set_nodelay(true);
+                let served = connection::serve(Arc::clone(&shared), graceful.watcher(), stream, peer, app.clone());
                 tokio::spawn(async move {
-                    connection.await;
+                    served.await;
                     drop(slot);
                 });
             }
@@ -103,28 +120,16 @@ pub async fn serve(listener: TcpListener, app: impl App, limits: ServeLimits, sh
         }
     }
     drop(listener);
+    shared.is_stopping.store(true, Ordering::Release);
+    shared.stop.cancel();
     if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way when the drain timeout ended");
     }
 }
 
-fn connection(
-    builder: &Builder<TokioExecutor>,
-    graceful: &GracefulShutdown,
-    stream: TcpStream,
-    app: impl App,
-    peer: SocketAddr,
-) -> impl Future<Output = ()> + Send + 'static {
-    // Answers are small and written whole: waiting to fill a segment only adds latency.
-    let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        app.clone().oneshot(request)
-    });
-    let served = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
-    async move {
-        // A client that hangs up or talks nonsense is no event of ours.
-        let _ = served.await;
-    }
+fn hyper(limits: ServeLimits) -> Builder<TokioExecutor> {
+    // HTTP/1 only: telling versions apart would wait for a first byte, without a limit.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_headers(PARSED_HEADERS);
+    builder
 }
