@@ -443,11 +443,14 @@ async fn the_frontier_is_asked_once_a_second_however_many_want_it() -> Result<()
     assert!(stub.hits(path) <= 1 + seconds, "{} in {seconds} s", stub.hits(path));
 
     let before = stub.hits(path);
+    let old = edge.get(path).send().await?.text().await?;
     eventually("it is renewed", || async {
         edge.get(path).send().await?;
         Ok(stub.hits(path) > before)
     })
     .await?;
+    // What nginx keeps open is the file of then.
+    assert_ne!(edge.get(path).send().await?.text().await?, old);
     Ok(())
 }
 

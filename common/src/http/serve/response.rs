@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::net::TcpStream;
 
@@ -95,13 +95,15 @@ fn head(status: StatusCode, headers: &HeaderMap, framing: Framing, is_last: bool
     };
     let reason = status.canonical_reason().unwrap_or_default();
     line(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes()]);
-    // How the body is sent is between us and the connection, and what has none by its nature has no length either.
-    let is_ours = |name: &HeaderName| {
-        *name == CONNECTION
+    // How the body is sent, and what becomes of the connection, is between us and the other side; what has no body by its
+    // nature has no length either.
+    let is_ours = |name: &HeaderName, value: &HeaderValue| {
+        (*name == CONNECTION
+            && ["close", "keep-alive"].iter().any(|word| value.as_bytes().eq_ignore_ascii_case(word.as_bytes())))
             || *name == TRANSFER_ENCODING
             || (*name == CONTENT_LENGTH && matches!(framing, Framing::None))
     };
-    for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
+    for (name, value) in headers.iter().filter(|(name, value)| !is_ours(name, value)) {
         line(&[name.as_str().as_bytes(), b": ", value.as_bytes()]);
     }
     match framing {
