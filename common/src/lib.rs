@@ -3,6 +3,7 @@
 
 pub mod changes;
 pub mod clock;
+pub mod colour;
 pub mod config;
 pub mod draw;
 pub mod healthcheck;

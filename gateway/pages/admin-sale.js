@@ -91,6 +91,7 @@ async function start() {
     byId("name").textContent = document.title = concert.name;
     byId("facts").textContent = `${concert.date} · ${concert.venue}`;
     showReport(concert);
+    byId("look").href = `/admin/sale/${concert.id}/branding`;
     byId("rest").hidden = false;
     if (concert.announcedAt) {
       announcedAt = Date.parse(concert.announcedAt);

@@ -58,6 +58,7 @@ export const get = async (path) => (await asSignedIn(() => send("GET", path))).a
 export const getWithTag = (path) => send("GET", path);
 export const post = async (path, body) => (await asSignedIn(() => send("POST", path, body))).answer;
 export const put = async (path, body) => (await asSignedIn(() => send("PUT", path, body))).answer;
+export const patch = async (path, body) => (await asSignedIn(() => send("PATCH", path, body))).answer;
 export const remove = async (path) => (await asSignedIn(() => send("DELETE", path))).answer;
 
 /**

@@ -1,6 +1,7 @@
 // One concert: not open yet, to be joined, waited for, one's turn, sold out or closed.
 
 import { get } from "./api.js";
+import { dress } from "./brand.js";
 import { allowSound, ask, canAsk, yourTurn } from "./notify.js";
 import { follow, join, leave } from "./queue.js";
 import { busy, byId, count, countdown, el, moment, range, say, t, tell, toSignIn } from "./ui.js";
@@ -164,6 +165,7 @@ async function start() {
   tell(null);
   byId("name").textContent = document.title = concert.name;
   byId("facts").textContent = `${concert.date} · ${concert.venue}`;
+  dress(concert);
   if (shown === "waiting" || shown === "admitted") return;
   if (recall()) wait();
   else showSale();

@@ -1,6 +1,7 @@
 // Choosing seats, with everybody else's choices as they happen.
 
 import { get, getWithTag, once } from "./api.js";
+import { dress } from "./brand.js";
 import { Hall } from "./hall.js";
 import { busy, byId, count, countdown, el, money, say, t, tell } from "./ui.js";
 
@@ -98,6 +99,7 @@ async function start() {
     const [concert, { answer: seats, response }] = await Promise.all([get(path), getWithTag(`${path}/seats`)]);
     most = concert.seatsPerUser;
     byId("name").textContent = document.title = concert.name;
+    dress(concert);
     byId("quantity").replaceChildren(...Array.from({ length: most }, (_, at) => el("option", { value: at + 1, selected: at === Math.min(1, most - 1) }, count(at + 1))));
     hall = new Hall(byId("hall"), seats, toggle);
     byId("section").append(...[...hall.blocks.keys()].map((section) => el("option", { value: section }, section)));

@@ -8,6 +8,7 @@ await import("./visiting.mjs");
 await import("./buying.mjs");
 await import("./waiting.mjs");
 await import("./operating.mjs");
+await import("./branding.mjs");
 await import("./failing.mjs");
 
 after(close);

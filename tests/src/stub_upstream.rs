@@ -32,7 +32,7 @@ struct Shared {
 ///
 /// A few paths are different: `/status/<code>` answers with that status and a body of its own,
 /// `…/events` is an event stream with one event that stays open, `…/frontier` may be cached for a
-/// second and is a 404 for ids that begin with `0`, and `/large` answers with 20 KB of JSON.
+/// second and `…/logo/…` for good, both are a 404 for ids that begin with `0`, and `/large` answers with 20 KB of JSON.
 #[derive(Debug)]
 pub struct Stub {
     address: SocketAddr,
@@ -131,9 +131,17 @@ fn echo(name: &str, parts: &axum::http::request::Parts, body: &Bytes) -> Respons
     let mut head = HeaderMap::new();
     head.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     let mut status = StatusCode::OK;
-    if parts.uri.path().ends_with("/frontier") {
-        head.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public, max-age=1"));
-        if parts.uri.path().starts_with("/queue/0") {
+    let path = parts.uri.path();
+    let kept = if path.ends_with("/frontier") {
+        Some("public, max-age=1")
+    } else if path.contains("/logo/") {
+        Some("public, max-age=31536000, immutable")
+    } else {
+        None
+    };
+    if let Some(kept) = kept {
+        head.insert(header::CACHE_CONTROL, header::HeaderValue::from_static(kept));
+        if ["/queue/0", "/concerts/0"].iter().any(|missing| path.starts_with(missing)) {
             status = StatusCode::NOT_FOUND;
         }
     }

@@ -39,7 +39,7 @@ enum About {
 }
 
 /// Every operation that needs credentials.
-const OPERATIONS: [(&str, About); 62] = [
+const OPERATIONS: [(&str, About); 64] = [
     ("logOut", About::Oneself),
     ("refreshSession", About::Refresh),
     ("changePassword", About::Oneself),
@@ -85,6 +85,8 @@ const OPERATIONS: [(&str, About); 62] = [
     ("openSale", About::Site),
     ("closeSale", About::Site),
     ("addSections", About::Site),
+    ("getBranding", About::Site),
+    ("changeBranding", About::Site),
     ("listHeldBackSeats", About::Site),
     ("holdBackSeats", About::Site),
     ("releaseSeats", About::Site),

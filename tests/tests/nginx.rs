@@ -547,6 +547,25 @@ async fn nginx_answers_in_korean_or_in_english() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_logo_is_asked_for_once_however_many_want_it() -> Result<()> {
+    let stub = Stub::start("a")?;
+    let edge = Edge::new(&[stub.address()])?;
+    let path = "/concerts/118f3f64-0000-7000-8000-000000000000/logo/0123456789abcdef";
+    let burst = (0..40).map(|number| edge.get(&format!("{path}?bust={number}")).send());
+    for answer in futures_util::future::join_all(burst).await {
+        assert_eq!(header(&answer?, "cache-control"), Some("public, max-age=31536000, immutable"));
+    }
+    assert_eq!(stub.hits(path), 1);
+    // What is not there may be a moment later.
+    let missing = "/concerts/018f3f64-0000-7000-8000-000000000000/logo/0123456789abcdef";
+    for count in 1..=3 {
+        assert_eq!(edge.get(missing).send().await?.status(), StatusCode::NOT_FOUND);
+        assert_eq!(stub.hits(missing), count);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn large_json_is_compressed() -> Result<()> {
     let stub = Stub::start("a")?;
     let edge = Edge::new(&[stub.address()])?;

@@ -13,14 +13,25 @@ use http::header::{
     IF_NONE_MATCH, LOCATION, ORIGIN, RETRY_AFTER, VARY,
 };
 use reqwest::{RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
 
-const PAGES: [&str; 8] =
-    ["/", "/sale/{id}", "/sale/{id}/seats", "/my", "/login", "/admin/", "/admin/new", "/admin/sale/{id}"];
+const PAGES: [&str; 9] = [
+    "/",
+    "/sale/{id}",
+    "/sale/{id}/seats",
+    "/my",
+    "/login",
+    "/admin/",
+    "/admin/new",
+    "/admin/sale/{id}",
+    "/admin/sale/{id}/branding",
+];
 /// What the waiting page may weigh in all, as it comes over the wire.
 const WAITING_PAGE_BYTES: usize = 20 * 1024;
+/// The largest logo there can be.
+const LOGO_BYTES: usize = 3 * 1024;
 const NOWHERE: &str = "0190d8a4-5a3e-7c3f-9d1e-2b6f8a7c1d20";
 
 /// One site for all tests here: one person inside each room, the others in line.
@@ -162,7 +173,9 @@ async fn the_waiting_page_is_light_in_both_languages() {
         wanted.retain(|address| address.starts_with("/assets/"));
         assert!(wanted.len() >= 7, "{wanted:?}");
         wanted.insert(format!("/sale/{NOWHERE}"));
-        let mut total = 0;
+        let colour = wanted.iter().find(|address| address.ends_with("/style.css")).unwrap();
+        let colour = browser.page(&colour.replace("style.css", "colour-b3005e.css")).await;
+        let mut total = LOGO_BYTES + colour.len();
         for address in &wanted {
             let request = browser.http.get(Browser::url(address)).header(ACCEPT_ENCODING, "gzip");
             let response = browser.send(request).await;
@@ -280,6 +293,62 @@ async fn without_scripts_one_signs_up_waits_and_is_let_in() {
 
     assert_eq!(browser.submit(&format!("{wait}/leave"), &[]).await.status(), 303);
     assert!(browser.page(&wait).await.contains(&format!("<form method=\"post\" action=\"{wait}\">")), "out again");
+}
+
+/// One pixel, as a file in base64.
+const LOGO: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_concert_shows_its_organiser_s_colour_logo_and_message() {
+    let mut admin = Visitor::new(&site().url()).unwrap();
+    let login = json!({ "userId": "admin@example.com", "password": "onsale-demo" });
+    admin.session = Some(admin.post("/auth/login", login).await.unwrap().ok().unwrap().text("token").unwrap());
+    let concert = json!({ "name": "Branded", "date": "2999-01-01", "venue": "Park",
+                          "sections": [{ "name": "A", "price": 10, "seats": 3 }] });
+    let made = admin.post("/admin/concerts", concert).await.unwrap().ok().unwrap().body;
+    let id = made["id"].as_str().unwrap();
+    let branding = format!("/admin/concerts/{id}/branding");
+    let spec = Spec::load().unwrap();
+    let before = admin.get(&branding).await.unwrap().ok().unwrap().body;
+    spec.check("AdminBranding", &before).unwrap();
+    let message = json!({ "ko": "<b>문</b>은 6시에 \"열립니다\".", "en": "<script>alert(1)</script>" });
+    let change = json!({ "colour": "#B3005E", "message": message, "logo": LOGO });
+    let changed = admin.ask(http::Method::PATCH, &branding, Some(change), &[]).await.unwrap().ok().unwrap().body;
+    spec.check("AdminBranding", &changed).unwrap();
+    // core-api's list is a second old at most, at each of its replicas.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let told = loop {
+        let told: Value = reqwest::get(Browser::url(&format!("/concerts/{id}"))).await.unwrap().json().await.unwrap();
+        if told["branding"]["logo"].is_object() {
+            break told;
+        }
+        assert!(std::time::Instant::now() < deadline, "{told}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    spec.check("ConcertDetail", &told).unwrap();
+
+    let mut browser = Browser::new("ko");
+    let page = browser.page(&format!("/wait/{id}")).await;
+    let url = told["branding"]["logo"]["url"].as_str().unwrap();
+    assert!(page.contains(&format!("<img class=\"logo\" src=\"{url}\" alt=\"\" width=\"1\" height=\"1\">")), "{page}");
+    assert!(page.contains("&lt;b&gt;문&lt;/b&gt;은 6시에 &quot;열립니다&quot;."), "{page}");
+    let sheets: Vec<String> =
+        attributes(&page, "href").into_iter().filter(|address| address.contains(".css")).collect();
+    assert!(
+        sheets.last().is_some_and(|sheet| sheet.ends_with("/ko/colour-b3005e.css")),
+        "after all others: {sheets:?}"
+    );
+    let sheet = browser.get(sheets.last().unwrap()).await;
+    assert_eq!(header(&sheet, CONTENT_TYPE), "text/css; charset=utf-8");
+    assert_eq!(header(&sheet, CACHE_CONTROL), "public, max-age=31536000, immutable");
+    assert!(sheet.text().await.unwrap().starts_with(":root{--main:#b3005e;"));
+    let picture = browser.get(url).await;
+    assert_eq!((picture.status().as_u16(), header(&picture, CONTENT_TYPE).as_str()), (200, "image/png"));
+    assert_eq!(header(&picture, "x-content-type-options"), "nosniff");
+    let mut english = Browser::new("en");
+    let english = english.page(&format!("/wait/{id}")).await;
+    assert!(english.contains("From the organiser:</strong> &lt;script&gt;alert(1)&lt;/script&gt;"), "{english}");
+    assert!(!english.contains("<script>alert"), "{english}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

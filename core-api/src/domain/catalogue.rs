@@ -7,6 +7,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use common::ids::ConcertId;
 use serde::Serialize;
 
+use super::branding::Branding;
+
 /// Whether a concert is being sold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +48,8 @@ pub struct Concert {
     pub unsold_seats: i64,
     /// How many are paid for.
     pub sold_seats: i64,
+    /// What its pages show of the organiser.
+    pub branding: Branding,
 }
 
 impl Concert {
@@ -140,6 +144,7 @@ mod tests {
             available_seats: 1,
             unsold_seats: 2,
             sold_seats: 0,
+            branding: Branding::default(),
         }
     }
 

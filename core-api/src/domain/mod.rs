@@ -2,12 +2,14 @@
 
 pub mod account;
 pub mod best_available;
+pub mod branding;
 pub mod catalogue;
 pub mod csv;
 pub mod effect;
 pub mod hall;
 pub mod hold_book;
 pub mod ledger;
+pub mod logo;
 pub mod managed;
 pub mod payment;
 pub mod payment_book;

@@ -4,12 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::clock::serialize_rfc3339_opt;
+use common::colour::Colour;
 use common::http::{PathId, Query, page_limit};
 use common::ids::ConcertId;
 use common::problem::{ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::errors::invalid;
+use crate::domain::branding::{Branding, Message};
 use crate::domain::catalogue::{Concert, ConcertFilter, SaleStatus};
 use crate::state::AppState;
 
@@ -60,6 +62,42 @@ impl ConcertView {
     }
 }
 
+/// A concert with what its pages show of the organiser, which lists have no use for.
+#[derive(Debug, Serialize)]
+pub(super) struct BrandedConcertView {
+    #[serde(flatten)]
+    concert: ConcertView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branding: Option<BrandingView>,
+}
+
+#[derive(Debug, Serialize)]
+struct BrandingView {
+    colour: Option<Colour>,
+    message: Option<Message>,
+    logo: Option<LogoView>,
+}
+
+#[derive(Debug, Serialize)]
+struct LogoView {
+    url: String,
+    width: u32,
+    height: u32,
+}
+
+impl BrandingView {
+    /// `None` where there is nothing to show.
+    fn of(concert: ConcertId, branding: &Branding) -> Option<Self> {
+        let logo = branding.logo.as_ref().map(|logo| LogoView {
+            url: format!("/concerts/{concert}/logo/{}", logo.version),
+            width: logo.width,
+            height: logo.height,
+        });
+        let view = Self { colour: branding.colour, message: branding.message.clone(), logo };
+        (!branding.is_none()).then_some(view)
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct ConcertPage {
     data: Vec<ConcertView>,
@@ -107,10 +145,12 @@ pub(super) async fn list(
 pub(super) async fn one(
     State(state): State<AppState>,
     PathId(id): PathId<ConcertId>,
-) -> Result<Json<ConcertView>, Problem> {
+) -> Result<Json<BrandedConcertView>, Problem> {
     let snapshot = state.catalogue.concerts().await?;
     let concert = snapshot.concert(id).ok_or(ErrorCode::NotFound)?;
-    Ok(Json(ConcertView::at(concert, snapshot.now(), state.reserving.rules().seats_per_user)))
+    let branding = BrandingView::of(id, &concert.branding);
+    let concert = ConcertView::at(concert, snapshot.now(), state.reserving.rules().seats_per_user);
+    Ok(Json(BrandedConcertView { concert, branding }))
 }
 
 /// A page's number, from 1.

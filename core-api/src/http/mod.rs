@@ -10,6 +10,7 @@ mod errors;
 mod health;
 mod idempotency;
 mod limits;
+mod logos;
 mod payment_records;
 mod payment_webhooks;
 mod payments;
@@ -56,6 +57,7 @@ pub fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(remove.clone(), "/auth/sessions/{sessionId}", delete(sessions::end)),
         endpoint(read.clone(), "/concerts", get(concerts::list)),
         endpoint(read.clone(), "/concerts/{concertId}", get(concerts::one)),
+        endpoint(read.clone(), "/concerts/{concertId}/logo/{version}", get(logos::logo)),
         endpoint(read.clone(), "/concerts/{concertId}/seats", get(seats::list)),
         endpoint(read.clone(), "/concerts/{concertId}/seats/events", get(seat_events::events)),
         endpoint(write.clone(), "/concerts/{concertId}/waitlist", post(waitlist::join)),

@@ -34,6 +34,9 @@ const SEAT_LIST_LIFE: Duration = Duration::from_millis(300);
 const MAX_SNAPSHOTS: u64 = 16;
 /// How many halls and lists are kept at once.
 const MAX_HALLS: u64 = 100;
+/// How many logos are kept, of a few KB each. One is kept for as long as it is asked for: its version says what is in it.
+const MAX_LOGOS: u64 = 200;
+const LOGO_IDLE: Duration = Duration::from_mins(10);
 /// In a hall of up to so many seats a change of our own is seen at once. Reading a larger one again for each of
 /// hundreds of changes a second would cost more than it gives; there it is seen within [`SEAT_LIST_LIFE`].
 const READ_AGAIN_MAX_SEATS: usize = 500;
@@ -45,6 +48,7 @@ pub struct Catalogue {
     snapshot: Cache<u64, Arc<Snapshot>>,
     halls: Cache<(ConcertId, u64), Arc<Hall>>,
     lists: Cache<(ConcertId, u64), Arc<SeatList>>,
+    logos: Cache<(ConcertId, String), Bytes>,
     /// How often this process has changed concerts: a snapshot that was being read during a change is not taken for one
     /// read after it.
     concert_changes: Arc<AtomicU64>,
@@ -84,6 +88,7 @@ impl Catalogue {
             snapshot: Cache::builder().max_capacity(MAX_SNAPSHOTS).time_to_live(SNAPSHOT_LIFE).build(),
             halls: Cache::builder().max_capacity(MAX_HALLS).time_to_live(HALL_LIFE).build(),
             lists: Cache::builder().max_capacity(MAX_HALLS).time_to_live(SEAT_LIST_LIFE).build(),
+            logos: Cache::builder().max_capacity(MAX_LOGOS).time_to_idle(LOGO_IDLE).build(),
             concert_changes: Arc::default(),
             changes: Arc::default(),
             returns: Arc::default(),
@@ -100,6 +105,21 @@ impl Catalogue {
     /// learn of it within a second.
     pub fn concerts_changed(&self) {
         self.concert_changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The file of a concert's logo. The version must be known as the concert's, lest strangers fill the cache; `None`
+    /// where it has become another since.
+    pub async fn logo(&self, concert: ConcertId, version: &str) -> Result<Option<Bytes>, Fault> {
+        let key = (concert, version.to_owned());
+        if let Some(known) = self.logos.get(&key).await {
+            return Ok(Some(known));
+        }
+        // That it is gone is not kept: an organiser may take the former one again.
+        let read = async { self.db.logo(concert, version).await.map_err(Some)?.map(Bytes::from).ok_or(None) };
+        match Box::pin(self.logos.try_get_with(key, read)).await {
+            Ok(file) => Ok(Some(file)),
+            Err(gone_or_fault) => Option::clone(&gone_or_fault).map_or(Ok(None), Err),
+        }
     }
 
     /// The seats of a concert, to look them up. The concert must be known, lest strangers fill the cache.

@@ -115,12 +115,14 @@ async fn only_administrators_and_only_as_long_as_they_are() {
         (Method::PATCH, at(""), json!({ "name": "x" })),
         (Method::POST, at("/close"), json!({})),
         (Method::POST, at("/sections"), section),
+        (Method::PATCH, at("/branding"), json!({ "colour": "#123456" })),
         (Method::POST, at("/held-back"), seats.clone()),
     ];
     let reads = [
         "/admin/audit".to_owned(),
         "/admin/concerts".to_owned(),
         at(""),
+        at("/branding"),
         at("/held-back"),
         at("/sales"),
         at("/sales.csv"),
@@ -163,6 +165,7 @@ async fn only_administrators_and_only_as_long_as_they_are() {
     assert_eq!(world.everything().await, before);
     assert_eq!(world.sql("SELECT count(*) || ' ' || min(name) FROM concerts").await, "1 콘서트");
     assert_eq!(world.sql("SELECT count(*) FROM admin_changes").await, "0");
+    assert_eq!(world.sql("SELECT count(*) FROM concert_branding").await, "0");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod admin_sales;
 mod audit;
 mod bad_input;
 mod best_available;
+mod branding;
 mod card;
 mod card_beside;
 mod card_payments;

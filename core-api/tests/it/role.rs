@@ -73,6 +73,8 @@ async fn live(world: &CardWorld, concert: &Concert, admin: &Person) {
     ask(world, Method::DELETE, &format!("{of_concert}/held-back"), &seats, admin).await;
     ask(world, Method::PATCH, &of_concert, &json!({ "name": "B", "prices": [{ "section": "A", "price": 5 }] }), admin)
         .await;
+    ask(world, Method::PATCH, &format!("{of_concert}/branding"), &json!({ "colour": "#b3005e" }), admin).await;
+    ask(world, Method::PATCH, &format!("{of_concert}/branding"), &json!({ "colour": null }), admin).await;
     ask(world, Method::POST, &format!("{of_concert}/close"), &json!({}), admin).await;
     for path in ["/admin/audit", &format!("{of_concert}/sales"), &format!("{of_concert}/orders.csv")] {
         ask(world, Method::GET, path, &json!({}), admin).await;
@@ -109,6 +111,7 @@ async fn core_api_can_do_its_work_with_the_rights_of_its_role() {
     for forbidden in [
         "DELETE FROM admin_changes",
         "UPDATE admin_changes SET action = 'x'",
+        "DELETE FROM concert_branding",
         "DELETE FROM provider_payments",
         "UPDATE provider_events SET state = 'x'",
         "TRUNCATE payments",

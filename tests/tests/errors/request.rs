@@ -194,6 +194,7 @@ fn body(name: &str, ids: &BTreeMap<&'static str, String>) -> Value {
         "receivePaymentWebhook" => json!({ "data": { "paymentId": id("paymentId"), "state": "captured" } }),
         "createConcert" => json!({ "name": "A", "date": "2999-01-01", "venue": "B", "sections": sections }),
         "changeConcert" => json!({ "venue": "Elsewhere" }),
+        "changeBranding" => json!({ "colour": "#b3005e" }),
         "addSections" => json!({ "sections": sections }),
         "holdBackSeats" | "releaseSeats" => json!({ "section": "A", "toSeatNumber": 1 }),
         "changeQueue" => json!({ "burst": 7 }),

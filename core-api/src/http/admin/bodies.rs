@@ -102,7 +102,9 @@ pub(super) struct SeatsRequest {
 
 /// Tells `null` from a field that is missing.
 #[expect(clippy::option_option, reason = "see there")]
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 

@@ -1,6 +1,7 @@
 //! Concerts, seats and sales, for administrators only. Every change is kept with who made it, when, before and after.
 
 mod bodies;
+mod branding;
 mod concerts;
 mod held_back;
 mod record;
@@ -26,6 +27,8 @@ pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(Method::POST, "/admin/concerts/{concertId}/open", post(concerts::open)),
         endpoint(Method::POST, "/admin/concerts/{concertId}/close", post(concerts::close)),
         endpoint(Method::POST, "/admin/concerts/{concertId}/sections", post(concerts::add_sections)),
+        endpoint(Method::GET, "/admin/concerts/{concertId}/branding", get(branding::one)),
+        endpoint(Method::PATCH, "/admin/concerts/{concertId}/branding", patch(branding::change)),
         endpoint(Method::GET, "/admin/concerts/{concertId}/held-back", get(held_back::list)),
         endpoint(Method::POST, "/admin/concerts/{concertId}/held-back", post(held_back::hold_back)),
         endpoint(Method::DELETE, "/admin/concerts/{concertId}/held-back", delete(held_back::release)),

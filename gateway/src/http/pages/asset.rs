@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use super::super::state::AppState;
+use super::colours;
 
 /// A file in both its forms.
 #[derive(Debug, Clone)]
@@ -84,9 +85,13 @@ pub(super) async fn asset(
     Path((version, language, file)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let file = state.pages.asset(&language, &file).ok_or(ErrorCode::NotFound)?;
     let cached = if version == state.pages.version() { "public, max-age=31536000, immutable" } else { "no-store" };
-    Ok(file.answer(&headers, HeaderValue::from_static(cached)))
+    let cached = HeaderValue::from_static(cached);
+    if let Some(stylesheet) = colours::stylesheet(&language, &file, cached.clone()) {
+        return Ok(stylesheet);
+    }
+    let file = state.pages.asset(&language, &file).ok_or(ErrorCode::NotFound)?;
+    Ok(file.answer(&headers, cached))
 }
 
 #[cfg(test)]

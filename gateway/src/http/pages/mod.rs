@@ -7,6 +7,8 @@
 //! Pages are no operations of the API: `api-spec.yaml` does not know them. Before a site of another kind there are none.
 
 mod asset;
+mod brand;
+mod colours;
 mod error_page;
 mod language;
 mod origin;

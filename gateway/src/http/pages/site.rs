@@ -46,7 +46,7 @@ pub(super) const PAGES: &[Page] = &[
         name: "sale",
         path: "/sale/{concertId}",
         main: file!("sale.html"),
-        scripts: &["sale.js", "queue.js", "notify.js", "ui.js", "api.js", "texts.js"],
+        scripts: &["sale.js", "queue.js", "notify.js", "brand.js", "ui.js", "api.js", "texts.js"],
         styles: &[],
         without_scripts: Some("?plain"),
     },
@@ -54,7 +54,7 @@ pub(super) const PAGES: &[Page] = &[
         name: "seats",
         path: "/sale/{concertId}/seats",
         main: file!("seats.html"),
-        scripts: &["seats.js", "hall.js", "ui.js", "api.js", "texts.js"],
+        scripts: &["seats.js", "hall.js", "brand.js", "ui.js", "api.js", "texts.js"],
         styles: &[],
         without_scripts: None,
     },
@@ -91,6 +91,14 @@ pub(super) const PAGES: &[Page] = &[
         without_scripts: None,
     },
     Page {
+        name: "admin-brand",
+        path: "/admin/sale/{concertId}/branding",
+        main: file!("admin-brand.html"),
+        scripts: &["admin-brand.js", "brand.js", "admin-words.js", "ui.js", "api.js", "texts.js", "admin-texts.js"],
+        styles: &["admin.css"],
+        without_scripts: None,
+    },
+    Page {
         name: "admin-sale",
         path: "/admin/sale/{concertId}",
         main: file!("admin-sale.html"),
@@ -119,6 +127,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("sale.js", SCRIPT, file!("sale.js")),
     ("queue.js", SCRIPT, file!("queue.js")),
     ("notify.js", SCRIPT, file!("notify.js")),
+    ("brand.js", SCRIPT, file!("brand.js")),
     ("seats.js", SCRIPT, file!("seats.js")),
     ("hall.js", SCRIPT, file!("hall.js")),
     ("my.js", SCRIPT, file!("my.js")),
@@ -127,6 +136,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("admin.css", CSS, file!("admin.css")),
     ("admin.js", SCRIPT, file!("admin.js")),
     ("admin-new.js", SCRIPT, file!("admin-new.js")),
+    ("admin-brand.js", SCRIPT, file!("admin-brand.js")),
     ("admin-sale.js", SCRIPT, file!("admin-sale.js")),
     ("admin-graphs.js", SCRIPT, file!("admin-graphs.js")),
     ("admin-steer.js", SCRIPT, file!("admin-steer.js")),
@@ -249,7 +259,8 @@ impl Site {
         &self.version
     }
 
-    fn base(&self, language: Language) -> String {
+    /// Where all files are.
+    pub(super) fn base(&self, language: Language) -> String {
         format!("/assets/{}/{}", self.version, language.tag())
     }
 }
@@ -290,7 +301,7 @@ mod tests {
                 assert!(known.contains(format!("do.{name}").as_str()), "{file}: do.{name}");
             }
         }
-        for source in [include_str!("wait.rs"), include_str!("error_page.rs")] {
+        for source in [include_str!("wait.rs"), include_str!("error_page.rs"), include_str!("brand.rs")] {
             for name in between(source, "say(\"", '"').into_iter().chain(between(source, "text(\"", '"')) {
                 assert!(known.contains(name), "{name}");
             }

@@ -12,6 +12,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE};
 use http::request::Parts;
 
+use super::brand::Branding;
 use super::error_page::{self, refresh_after};
 use super::language::switch_of;
 use super::origin::check_same_origin;
@@ -112,26 +113,30 @@ async fn stand(state: &AppState, parts: &mut Parts, words: Words<'_>) -> Result<
     let PathId(concert) = PathId::<ConcertId>::from_request_parts(parts, state).await?;
     let room = state.rooms.room(concert).await?;
     let told = state.rooms.describe(concert).await?.ok_or(ErrorCode::NotFound)?;
+    let branding = Branding::of(&told);
+    let style = branding.style(state.pages, words.language);
     let heading = format!(
-        "<h1>{}</h1>\n<p>{} · {}</p>\n",
+        "{}<h1>{}</h1>\n<p>{} · {}</p>\n{}",
+        branding.logo(),
         escape(told["name"].as_str().unwrap_or_default()),
         escape(told["date"].as_str().unwrap_or_default()),
         escape(told["venue"].as_str().unwrap_or_default()),
+        branding.message(state.pages, words.language),
     );
     let Ok(signed_in) = SignedIn::from_request_parts(parts, state).await else {
-        return words.page("title.sale", "", &(heading + &words.sign_in(concert)));
+        return words.page("title.sale", &style, &(heading + &words.sign_in(concert)));
     };
     // A token of another concert, or of somebody who was signed in here before, is not about this.
     let presented = Presented::from_request_parts(parts, state).await.ok();
     if presented.is_none_or(|presented| presented.user() != signed_in.user || presented.concert() != concert) {
-        return words.page("title.sale", "", &(heading + &words.ask_to_join(concert)));
+        return words.page("title.sale", &style, &(heading + &words.ask_to_join(concert)));
     }
     let Polling(presented) = Polling::from_request_parts(parts, state).await?;
     let standing = standing_of(state, &room, presented.token).await?;
     let answer = tell(state, &room, &Person::bearing(presented), standing, words.language).await?;
     let seconds = answer.poll_after_ms().div_ceil(1_000).max(1);
-    let head = if matches!(answer.status, "waiting" | "admitted") { refresh_after(seconds) } else { String::new() };
-    let mut page = words.page("title.wait", &head, &(heading + &words.standing(concert, &answer)))?;
+    let again = if matches!(answer.status, "waiting" | "admitted") { refresh_after(seconds) } else { String::new() };
+    let mut page = words.page("title.wait", &(style + &again), &(heading + &words.standing(concert, &answer)))?;
     page.headers_mut().insert(SET_COOKIE, state.config.cookies.queue_token(&answer.token));
     Ok(page)
 }

@@ -3,6 +3,7 @@
 //! Changes of one concert come one after the other: each begins with a lock on the concert's row, which holds of its
 //! seats do not take.
 
+mod branding;
 mod concerts;
 mod held_back;
 mod prices;
