@@ -86,6 +86,11 @@ export async function isFine(page, state, allowed = []) {
   });
   await page.setViewportSize(USUAL);
   assert.deepEqual(wide, [], `${state} is wider than ${NARROW.width} px`);
+  await picture(page, state);
+}
+
+/** Leaves a picture of a state, which may be one that is gone in a moment: axe needs one that stays. */
+export async function picture(page, state) {
   await page.evaluate(() => window.scrollTo(0, 0));
   await page.screenshot({ path: join(PICTURES, `${state}.png`) });
 }

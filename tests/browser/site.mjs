@@ -88,6 +88,18 @@ export class Crowd {
     }
   }
 
+  /** What each is answered who asks now. */
+  async look() {
+    for (let at = 0; at < this.people.length; at += 20) await Promise.all(this.people.slice(at, at + 20).map((person) => this.stand(person, "GET")));
+    return this.people.map(({ status }) => status);
+  }
+
+  /** All of them leave the line. */
+  async leave() {
+    await this.goHome();
+    await Promise.all(this.people.map(({ session, queueToken }) => ask("DELETE", "/queue/token", { session, queueToken })));
+  }
+
   /** How many have been let in so far. */
   admitted = () => this.people.filter(({ status }) => status === "admitted").length;
 

@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { isFine, open, shows, stranger, visitor } from "./browser.mjs";
+import { isFine, open, picture, shows, stranger, visitor } from "./browser.mjs";
 import { aConcert, ask, Crowd, steer, until } from "./site.mjs";
 
+/** How many of two hundred are let in before the room is full. */
+const ROOM = 80;
 const TURN = { en: "It is your turn!", ko: "차례가 되었습니다!" };
 const number = async (page, id) => Number((await page.locator(`#${id}`).textContent()).replace(/\D/g, ""));
 
@@ -19,7 +21,7 @@ export async function inLine(t, concert, options, watch = () => {}) {
 }
 
 test("a buyer waits behind two hundred, and gets in", { timeout: 180000 }, async (t) => {
-  const concert = await aConcert("Open Air Opening", { paused: true, admitPerSecond: 20, burst: 1, maxActive: 500 });
+  const concert = await aConcert("Open Air Opening", { paused: true, admitPerSecond: 20, burst: 5, maxActive: ROOM });
   const crowd = new Crowd(concert);
   t.after(() => crowd.goHome());
   await crowd.join(200);
@@ -27,14 +29,22 @@ test("a buyer waits behind two hundred, and gets in", { timeout: 180000 }, async
   assert.deepEqual([await number(page, "number"), await number(page, "ahead")], [201, 200]);
   await steer(concert, { paused: false });
   const seen = [200];
-  await until("half of them are in", async () => {
+  const isAt = (ahead) => async () => {
     seen.push(await number(page, "ahead"));
-    return seen.at(-1) <= 120;
-  }, 60000);
-  await isFine(page, "waiting");
+    return seen.at(-1) <= ahead;
+  };
+  await until("some are in", isAt(160), 60000);
+  await picture(page, "waiting");
+  // Then the room is full and nobody goes: what the page shows stands still, and can be looked at closely.
+  await until("the room is full", isAt(200 - ROOM), 60000);
+  await isFine(page, "waiting-full");
+  assert.equal(await number(page, "ahead"), 200 - ROOM, "nobody was let in meanwhile");
+  await steer(concert, { maxActive: 500 });
   await page.locator("#state [role=alert]").filter({ hasText: TURN.en }).waitFor({ timeout: 90000 });
-  assert.ok(crowd.admitted() >= 190, `all who were ahead, and not only ${crowd.admitted()}, have had their turn`);
-  assert.deepEqual(seen, [...seen].sort((one, other) => other - one), "nobody gets in front");
+  // Whoever has had their turn is let in when they ask, and nobody else is.
+  const others = (await crowd.look()).filter((status) => status !== "admitted");
+  assert.deepEqual(others, [], "all who were ahead have had their turn");
+  assert.deepEqual(seen, [...seen].sort((one, other) => other - one), "what is shown does not go back");
   assert.match(await page.title(), /It is your turn!/);
 });
 
@@ -75,6 +85,15 @@ test("whoever leaves is out, and can come again", { timeout: 120000 }, async (t)
   await shows(page, "#state", "You have left the line.");
   await until("nobody is left in line", async () => (await ask("GET", `/admin/queues/${concert}`)).figures.waiting === 0);
   await isFine(page, "left");
+  // Their place is gone: whoever came meanwhile is in front of them.
+  const crowd = new Crowd(concert);
+  t.after(() => crowd.goHome());
+  await crowd.join(1);
+  await page.getByRole("button", { name: "Get tickets" }).click();
+  await page.locator("#number").waitFor();
+  assert.deepEqual([await number(page, "number"), await number(page, "ahead")], [3, 1]);
+  await steer(concert, { paused: false });
+  await shows(page, "#state [role=alert]", TURN.en);
 });
 
 /** Without scripts nothing else could tell them that it is their turn. */

@@ -18,10 +18,12 @@ use crate::ui::{self, Colour};
 
 /// The latest of each that runs on the Node.js of Debian 12.
 const PACKAGES: &str = "playwright-core@1.56.1 axe-core@4.14.1";
-/// For all tests together.
-const TIME_MAX: Duration = Duration::from_mins(8);
+/// How long nothing may be heard of the tests. Each has a limit of its own, which is shorter, and says when it ends: so this is
+/// for what hangs beside them, and no sum of limits has to be kept up with.
+const SILENCE_MAX: Duration = Duration::from_mins(4);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What tests/browser/reporter.mjs begins a test's line with.
+const BEGUN: &str = "▶ ";
 const PASSED: &str = "✓ ";
 const FAILED: &str = "✗ ";
 /// What README.md shows, of all the pictures that the tests take.
@@ -32,6 +34,14 @@ const SHOWN: [&str; 3] = ["waiting", "seats", "dashboard"];
 pub(crate) struct Count {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+}
+
+/// How far the tests are.
+#[derive(Debug, Default)]
+struct Progress {
+    count: Count,
+    /// The test that has begun and not ended.
+    running: Option<String>,
 }
 
 /// `cargo xtask screenshots`: takes README.md's pictures anew, by running the browser's tests.
@@ -64,13 +74,15 @@ pub(crate) fn run(packages: &Path) -> Result<Count> {
     let mut command = command(packages, &onsale)?;
     let mut node = Foreground::start(command.stdout(Stdio::piped()))?;
     let lines = lines(node.stdout().context("no output")?);
-    let mut count = Count::default();
-    read(&lines, |line| count.line(line))?;
+    let mut progress = Progress::default();
+    read(&lines, &mut progress)?;
     let status = node.wait()?;
+    let within = progress.within();
+    let mut count = progress.count;
     // What fails outside of any test has no line of its own.
     if !status.success() && count.failed == 0 || count == Count::default() {
         count.failed += 1;
-        ui::say(&format!("  {} the tests ended too early ({status})", ui::paint(Colour::Red, "✗")));
+        ui::say(&format!("  {} the tests ended too early ({status}){within}", ui::paint(Colour::Red, "✗")));
     }
     onsale.setup().audit().context("after these tests something does not hold that must")?;
     ui::say(&format!("  pictures of every state: {}", pictures()?.display()));
@@ -122,33 +134,45 @@ fn lines(output: std::process::ChildStdout) -> Receiver<String> {
     receiver
 }
 
-fn read(lines: &Receiver<String>, mut take: impl FnMut(&str)) -> Result<()> {
-    let begun = Instant::now();
+fn read(lines: &Receiver<String>, progress: &mut Progress) -> Result<()> {
+    let mut heard = Instant::now();
     loop {
         match lines.recv_timeout(LOOK_EVERY) {
-            Ok(line) => take(&line),
+            Ok(line) => {
+                heard = Instant::now();
+                progress.line(&line);
+            }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) if stack::wait::is_cancelled() => bail!("stopped"),
-            Err(RecvTimeoutError::Timeout) if begun.elapsed() > TIME_MAX => {
-                bail!("the tests have not ended within {}", ui::seconds(TIME_MAX))
+            Err(RecvTimeoutError::Timeout) if heard.elapsed() > SILENCE_MAX => {
+                bail!("nothing was heard of the tests for {}{}", ui::seconds(SILENCE_MAX), progress.within())
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
 
-impl Count {
+impl Progress {
     /// Counts a line and says it.
     fn line(&mut self, line: &str) {
-        if let Some(test) = line.strip_prefix(PASSED) {
-            self.passed += 1;
+        if let Some(test) = line.strip_prefix(BEGUN) {
+            self.running = Some(test.to_owned());
+        } else if let Some(test) = line.strip_prefix(PASSED) {
+            self.running = None;
+            self.count.passed += 1;
             ui::say(&format!("  {} {test}", ui::paint(Colour::Green, "✓")));
         } else if let Some(test) = line.strip_prefix(FAILED) {
-            self.failed += 1;
+            self.running = None;
+            self.count.failed += 1;
             ui::say(&format!("  {} {test}", ui::paint(Colour::Red, "✗")));
         } else {
             ui::say(&format!("    {line}"));
         }
+    }
+
+    /// In which test that was, for what went wrong.
+    fn within(&self) -> String {
+        self.running.as_ref().map_or_else(String::new, |test| format!(", in: {test}"))
     }
 }
 
@@ -158,10 +182,29 @@ mod tests {
 
     #[test]
     fn tests_are_counted_by_their_lines() {
-        let mut count = Count::default();
-        for line in ["✓ one (1.0 s)", "✗ two (0.1 s)", "✓-like text of a message", "✓ three (2.0 s)"] {
-            count.line(line);
+        let mut progress = Progress::default();
+        for line in ["▶ one", "✓ one (1.0 s)", "▶ two", "✗ two (0.1 s)", "✓-like text of a message", "✓ three (2.0 s)"]
+        {
+            progress.line(line);
         }
-        assert_eq!(count, Count { passed: 2, failed: 1 });
+        assert_eq!(progress.count, Count { passed: 2, failed: 1 });
+        assert_eq!(progress.within(), "");
+        progress.line("▶ four");
+        assert_eq!(progress.within(), ", in: four");
+    }
+
+    #[test]
+    fn each_test_has_a_limit_that_is_shorter_than_the_silence_that_is_borne() {
+        let mut limits = Vec::new();
+        for entry in fs::read_dir(stack::project_root().join("tests/browser")).expect("the browser's tests") {
+            let text = fs::read_to_string(entry.expect("a file").path()).expect("a text");
+            for test in text.lines().filter(|line| line.trim_start().starts_with("test(")) {
+                let limit = test.split("{ timeout: ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+                limits.push(Duration::from_millis(limit.unwrap_or_else(|| panic!("without a limit: {test}"))));
+            }
+        }
+        assert!(limits.len() > 10, "{limits:?}");
+        // A browser takes a moment to be closed.
+        assert!(limits.iter().all(|limit| *limit + Duration::from_secs(30) < SILENCE_MAX), "{limits:?}");
     }
 }
