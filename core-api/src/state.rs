@@ -19,7 +19,7 @@ use crate::service::{
 };
 use crate::store::postgres::Db;
 use crate::store::provider::HttpProvider;
-use crate::store::redis::{EndedLog, Holds};
+use crate::store::redis::{EndedLog, FailedPayments, Holds};
 
 /// The parts of a running core-api. Cloning it shares them.
 #[derive(Clone)]
@@ -80,6 +80,7 @@ impl AppState {
             db.clone(),
             (reserving.clone(), catalogue.clone(), returns.clone()),
             turns.clone(),
+            FailedPayments::new(&config.redis)?,
         );
         let state = Self(Arc::new(Parts {
             accounts: Accounts::new(

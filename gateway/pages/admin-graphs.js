@@ -23,7 +23,8 @@ const SHOWN = [
   { name: "available", columns: ["availableSeats"], say: people },
   { name: "held", columns: ["heldSeats"], say: people },
   { name: "sold", columns: ["soldPerSecond"], say: rate, note: (of) => t("live.sold_in_all", { n: people(of("soldSeats")) }) },
-  { name: "errors", columns: ["errorsPerSecond"], say: rate },
+  { name: "failed", columns: ["failedPaymentsPerSecond"], say: rate, note: (of, all) => t("live.in_all", { n: people(all("failedPaymentsPerSecond")) }) },
+  { name: "errors", columns: ["errorsPerSecond"], say: rate, note: (of, all) => t("live.in_all", { n: people(all("errorsPerSecond")) }) },
 ];
 
 function shape(tag, attributes) {
@@ -78,6 +79,12 @@ export class Graphs {
   /** The latest value of a column, null where there is none. */
   latest = (name) => this.columns[name]?.at(-1) ?? null;
 
+  /** What a rate comes to over all that is known: few of something are hardly seen as so many a second. */
+  all = (name) => {
+    const { at, [name]: rates = [] } = this.columns;
+    return Math.round(rates.reduce((sum, of, index) => sum + (of ?? 0) * (index ? at[index] - at[index - 1] : 1), 0));
+  };
+
   /** Takes in what is new of the last quarter of an hour. */
   add(seconds) {
     for (const [name, values] of Object.entries(seconds)) (this.columns[name] ??= []).push(...values);
@@ -104,7 +111,7 @@ export class Graphs {
     const own = this.columns[columns[0]].filter((value) => value !== null);
     const value = this.latest(columns[0]);
     now.textContent = value === null ? "–" : say(value);
-    if (shown.note) note.textContent = value === null ? "" : shown.note(this.latest);
+    if (shown.note) note.textContent = value === null ? "" : shown.note(this.latest, this.all);
     least.textContent = t("live.from");
     most.textContent = own.length ? t("live.most", { n: say(Math.max(...own)) }) : "";
     const name = t(`live.${shown.name}`);

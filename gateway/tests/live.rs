@@ -15,6 +15,8 @@ use gateway::Config;
 use gateway::domain::{Counted, RoomSight};
 use gateway::store::RoomKeys;
 use http::Method;
+use lua::Redis;
+use lua::chart::ChartScripts;
 use serde_json::{Value, json};
 use support::recorded::Recorded;
 use support::server::{Answer, Site};
@@ -126,6 +128,12 @@ async fn the_figures_are_those_of_all_gateways() {
         }
     }
     here.core.concerts.lock().unwrap().get_mut(&concert).unwrap()["soldSeats"] = 9.into();
+    // Two core-apis tell of payments that failed.
+    let (scripts, redis) = (ChartScripts::default(), Redis::new(&support::redis_settings()).unwrap());
+    let [counted, _] = RoomKeys::chart(concert);
+    for failed in [1, 3] {
+        let _: u64 = scripts.fail.call().key(&counted).arg(failed).arg(900).run(&redis).await.unwrap();
+    }
     let session = here.session_as(UserId::generate(), Role::Admin);
     tokio::time::sleep(Duration::from_secs(4)).await;
     // A gateway that has shown nobody anything tells the same: the past is no gateway's own.
@@ -136,6 +144,7 @@ async fn the_figures_are_those_of_all_gateways() {
         assert!((sum(seconds, "joinsPerSecond") - 3.0).abs() < 0.1, "{seconds}");
         assert!((sum(seconds, "pollsPerSecond") - 9.0).abs() < 0.1, "{seconds}");
         assert!((sum(seconds, "soldPerSecond") - 2.0).abs() < 0.1, "{seconds}");
+        assert!((sum(seconds, "failedPaymentsPerSecond") - 4.0).abs() < 0.1, "{seconds}");
         assert_eq!((last(&event, "active"), last(&event, "capacity")), (&json!(3), &json!(20)), "{event}");
         assert_eq!((last(&event, "availableSeats"), last(&event, "soldSeats")), (&json!(40), &json!(9)));
         assert_eq!((&event["queue"]["maxActive"], &event["sale"]["status"]), (&json!(20), &json!("on_sale")));
@@ -248,10 +257,10 @@ async fn a_quarter_of_an_hour_is_kept_in_redis_once_for_each_second() {
         assert!(!at(995).await.unwrap(), "a clock that is a little behind is waited for");
         let points = store.chart(concert, None).await.unwrap();
         assert_eq!((points.len(), points[0].second, points[899].second), (900, 101, 1_000));
-        assert_eq!(points[899].sums, Counted { joins: 1_000, polls: 2_000, errors: 3_000 });
+        assert_eq!(points[899].sums.counted, Counted { joins: 1_000, polls: 2_000, errors: 3_000 });
         assert!(at(1_001).await.unwrap());
         let new = store.chart(concert, Some(1_000)).await.unwrap();
-        assert_eq!(new[0].sums.joins, 1_003, "what came in between counts, though it made no point");
+        assert_eq!(new[0].sums.counted.joins, 1_003, "what came in between counts, though it made no point");
         for key in RoomKeys::chart(concert) {
             let lives: i64 = redis.run(redis::cmd("TTL").arg(key).to_owned()).await.unwrap();
             assert!((1..=900).contains(&lives), "{lives}");

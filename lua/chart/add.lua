@@ -5,7 +5,8 @@
 --
 -- ATOMIC   all of it: a second has one point, that of the gateway which comes first, with the sums as they are then
 -- RETRY    not safe: what was counted would count twice
--- KEYS     [1] sums HASH joins, polls, errors: what all gateways have counted; second: that of the latest point
+-- KEYS     [1] sums HASH joins, polls, errors: what all gateways have counted; failed_payments: what all core-apis have
+--              (chart/fail); second: that of the latest point
 --          [2] points STREAM <second in ms>-0 -> p: the room as the gateway tells it; s: the sums, separated by commas
 -- ARGV     [1] now in ms, 0 for Redis TIME (anything else is a test's)
 --          [2] joins  [3] polls  [4] errors: counted since this gateway last told
@@ -22,7 +23,8 @@ end
 local joins = redis.call('HINCRBY', SUMS, 'joins', ARGV[2])
 local polls = redis.call('HINCRBY', SUMS, 'polls', ARGV[3])
 local errors = redis.call('HINCRBY', SUMS, 'errors', ARGV[4])
-local latest = tonumber(redis.call('HGET', SUMS, 'second')) or 0
+local known = redis.call('HMGET', SUMS, 'second', 'failed_payments')
+local latest, failed_payments = tonumber(known[1]) or 0, tonumber(known[2]) or 0
 redis.call('EXPIRE', SUMS, kept)
 -- Another server with another clock may have taken over: one that is a little behind is waited for; where it is far
 -- behind, what comes is worth more than what was.
@@ -35,6 +37,6 @@ end
 redis.call('HSET', SUMS, 'second', second)
 local id = function(at) return string.format('%.0f-0', at * 1000) end
 redis.call('XADD', POINTS, 'MINID', '=', id(math.max(0, second - kept + 1)), id(second), 'p', ARGV[5], 's',
-  string.format('%.0f,%.0f,%.0f', joins, polls, errors))
+  string.format('%.0f,%.0f,%.0f,%.0f', joins, polls, errors, failed_payments))
 redis.call('EXPIRE', POINTS, kept)
 return 1

@@ -1,4 +1,5 @@
-//! What operators see of a room: a point a second, written by whichever gateway comes first.
+//! What operators see of a room: a point a second, written by whichever gateway comes first, of what gateways and core-apis
+//! have counted.
 
 use crate::script::Script;
 
@@ -7,17 +8,24 @@ use crate::script::Script;
 pub struct ChartScripts {
     /// Takes in what a gateway has counted, and writes the second's point.
     pub add: Script,
+    /// Counts payments that came to nothing.
+    pub fail: Script,
 }
 
 impl Default for ChartScripts {
     fn default() -> Self {
-        Self { add: Script::new("chart/add", include_str!("../chart/add.lua"), 2) }
+        Self {
+            // Sums and points.
+            add: Script::new("chart/add", include_str!("../chart/add.lua"), 2),
+            // Sums.
+            fail: Script::new("chart/fail", include_str!("../chart/fail.lua"), 1),
+        }
     }
 }
 
 impl ChartScripts {
     /// All of them.
-    pub fn all(&self) -> [&Script; 1] {
-        [&self.add]
+    pub fn all(&self) -> [&Script; 2] {
+        [&self.add, &self.fail]
     }
 }

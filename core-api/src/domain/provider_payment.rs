@@ -5,7 +5,7 @@
 //! *here* decides the one next step. Whoever takes it, the request or the reconciler, takes the same.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use common::ids::{PaymentId, ProviderPaymentId, ReservationId, UserId};
+use common::ids::{ConcertId, PaymentId, ProviderPaymentId, ReservationId, UserId};
 use common::money::Money;
 use futures_util::future::BoxFuture;
 
@@ -258,6 +258,14 @@ pub struct Handed {
     pub user: UserId,
     /// Their locks.
     pub locks: Vec<SeatLock>,
+}
+
+/// Which concerts seats are of, each concert once.
+pub fn concerts_of<'a>(locks: impl IntoIterator<Item = &'a SeatLock>) -> Vec<ConcertId> {
+    let mut concerts: Vec<_> = locks.into_iter().map(|lock| lock.concert).collect();
+    concerts.sort_unstable();
+    concerts.dedup();
+    concerts
 }
 
 #[cfg(test)]

@@ -16,11 +16,12 @@ use super::{Catalogue, Reserving, Returns, Turns};
 use crate::domain::Fault;
 use crate::domain::effect::Claim;
 use crate::domain::provider_payment::{
-    Attempt, AttemptPart, PaymentProvider, PaymentState, PaymentToken, ProviderState, Step, Told, is_news,
+    Attempt, AttemptPart, PaymentProvider, PaymentState, PaymentToken, ProviderState, Step, Told, concerts_of, is_news,
 };
 use crate::domain::reservation::SeatLock;
 use crate::metrics::{OLDEST_UNSETTLED, PAYMENT_REPAIR, PROVIDER_ERRORS};
 use crate::store::postgres::{Begun, Completed, Db, NewAttempt, RefundDue};
+use crate::store::redis::FailedPayments;
 
 /// How many requests wait for the provider at once; further ones get 503, so that a slow provider takes no more of what
 /// everybody needs.
@@ -109,6 +110,7 @@ pub struct ProviderPayments {
     catalogue: Catalogue,
     returns: Returns,
     turns: Turns,
+    failed: FailedPayments,
     places: Arc<Semaphore>,
 }
 
@@ -120,9 +122,10 @@ impl ProviderPayments {
         db: Db,
         (reserving, catalogue, returns): (Reserving, Catalogue, Returns),
         turns: Turns,
+        failed: FailedPayments,
     ) -> Self {
         let places = Arc::new(Semaphore::new(MAX_ASKING));
-        Self { provider, rules, db, reserving, catalogue, returns, turns, places }
+        Self { provider, rules, db, reserving, catalogue, returns, turns, failed, places }
     }
 
     /// Pays for a user's reservations, all or none. Must run to its end once begun; who dies in it leaves the rest to the
@@ -219,14 +222,15 @@ impl ProviderPayments {
                         self.reserving.handed_over(&self.catalogue, handed.user, &handed.locks).await;
                         true
                     }
-                    Completed::TooLate => {
+                    Completed::TooLate(concerts) => {
                         too_late = true;
+                        self.failed.note(&concerts).await;
                         true
                     }
                     Completed::Before => false,
                 },
-                Step::Decline => self.db.fail_attempt(id, None).await?,
-                Step::GiveUp => self.db.fail_attempt(id, Some(lease)).await?,
+                Step::Decline => self.fail(id, None).await?,
+                Step::GiveUp => self.fail(id, Some(lease)).await?,
                 Step::Settle => self.db.end_attempt(id, PaymentState::Captured).await?,
                 Step::Close => self.db.end_attempt(id, PaymentState::Voided).await?,
                 Step::Revoke => self.revoke(id).await?,
@@ -239,9 +243,17 @@ impl ProviderPayments {
         Ok(Driven { state: attempt.state, too_late })
     }
 
+    /// Nothing comes of an attempt; whether it was undecided.
+    async fn fail(&self, id: ProviderPaymentId, void_within: Option<TimeDelta>) -> Result<bool, Fault> {
+        let Some(concerts) = self.db.fail_attempt(id, void_within).await? else { return Ok(false) };
+        self.failed.note(&concerts).await;
+        Ok(true)
+    }
+
     async fn revoke(&self, id: ProviderPaymentId) -> Result<bool, Fault> {
         let Some(handed) = self.db.revoke_attempt(id, self.rules.lease()).await? else { return Ok(false) };
         tracing::warn!(payment = %id, seats = handed.locks.len(), "money could not be captured; its seats are taken back");
+        self.failed.note(&concerts_of(&handed.locks)).await;
         self.returns.left_behind(&handed.locks).await;
         Ok(true)
     }

@@ -119,6 +119,12 @@ impl CardWorld {
         eventually("all is settled", async || (self.sql(left).await == "0").then_some(())).await;
     }
 
+    /// How many payments of a concert operators are told have failed.
+    pub(crate) async fn failed_payments(&self, concert: &Concert) -> String {
+        let sums = format!("wr:v1:{{{}}}:chart:counted", concert.id);
+        self.redis(&["HGET", &sums, "failed_payments"]).await.unwrap_or_else(|| "0".to_owned())
+    }
+
     pub(crate) async fn state(&self) -> String {
         self.sql("SELECT string_agg(state, ' ' ORDER BY id) FROM provider_payments").await
     }

@@ -49,7 +49,9 @@ async fn a_card_that_is_declined_leaves_the_hold_for_another_try() {
     let held = world.get(&format!("/reservation/{reservation}")).by(&person).send().await;
     assert_eq!(held.json["status"], "pending");
     assert!(world.lock(&concert, 0).await.is_some());
+    assert_eq!(world.failed_payments(&concert).await, "1", "operators see it, and a repeat is none");
     assert_eq!(world.pay(&person, reservation, "tok_ok").await.status, 200);
+    assert_eq!(world.failed_payments(&concert).await, "1");
     assert_eq!(world.state().await, "declined captured");
     let list = world.get("/payment").by(&person).send().await;
     assert_eq!([&list.json["data"][0]["status"], &list.json["data"][1]["status"]], ["success", "failed"]);

@@ -197,6 +197,8 @@ async fn a_refund_goes_back_the_way_the_money_came() {
 #[tokio::test]
 async fn whatever_happens_the_books_agree_with_the_provider() {
     let world = card_world().await;
+    // Either decides what a request leaves undone.
+    world.start_another().await;
     let concert = world.concert(22, "9.99").await;
     let tokens = [
         "tok_ok",
@@ -229,4 +231,8 @@ async fn whatever_happens_the_books_agree_with_the_provider() {
     world.assert_books().await;
     assert_eq!(world.sql("SELECT count(*) FROM payments WHERE payment_status = 'pending'").await, "0");
     assert_ne!(world.kept(), "0.00");
+    let failed = world.sql("SELECT count(*) FROM provider_payments WHERE state IN ('declined', 'voided')").await;
+    assert_ne!(failed, "0");
+    let told = async || (world.failed_payments(&concert).await == failed).then_some(());
+    eventually("operators are told of each that failed, once", told).await;
 }

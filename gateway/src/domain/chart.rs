@@ -7,7 +7,7 @@ use super::{ConcertFacts, Pace, RoomView};
 /// For how many seconds points are kept, and so how many there are at most.
 pub const CHART_SECONDS: u32 = 900;
 
-/// What has been counted: by one gateway since it last told, or by all since the room's sums began.
+/// What gateways have counted: one since it last told, or all since the room's sums began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counted {
     /// People who were given a place, or told the one they have.
@@ -18,11 +18,20 @@ pub struct Counted {
     pub errors: u64,
 }
 
-impl Counted {
+/// What had been counted by everybody, since the room's sums began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// By the gateways.
+    pub counted: Counted,
+    /// Payments of the concert that came to nothing, as core-apis count them.
+    pub failed_payments: u64,
+}
+
+impl Sums {
     /// Reads what the script wrote; `None` for anything else.
     pub fn from_line(line: &str) -> Option<Self> {
-        let [joins, polls, errors] = numbers(line)?;
-        Some(Self { joins, polls, errors })
+        let [joins, polls, errors, failed_payments] = numbers(line)?;
+        Some(Self { counted: Counted { joins, polls, errors }, failed_payments })
     }
 }
 
@@ -118,8 +127,8 @@ pub struct Point {
     pub second: i64,
     /// The room.
     pub sight: RoomSight,
-    /// What all gateways had counted.
-    pub sums: Counted,
+    /// What had been counted.
+    pub sums: Sums,
 }
 
 /// Figures of one second. Rates are `None` where there is nothing to measure them from.
@@ -133,6 +142,8 @@ pub struct Second {
     pub polls: Option<f64>,
     /// Failures a second.
     pub errors: Option<f64>,
+    /// Failed payments a second.
+    pub failed_payments: Option<f64>,
     /// Turns given a second.
     pub admitted: Option<f64>,
     /// Seats paid for a second, less those given back.
@@ -142,11 +153,13 @@ pub struct Second {
 impl Second {
     /// The figures of a point behind another one, the one before it: averages over the time between both.
     pub fn of(point: Point, before: Option<&Point>) -> Self {
-        let mut figures = Self { point, joins: None, polls: None, errors: None, admitted: None, sold: None };
+        let mut figures =
+            Self { point, joins: None, polls: None, errors: None, failed_payments: None, admitted: None, sold: None };
         let Some(before) = before.filter(|before| before.second < point.second) else { return figures };
         let seconds = u32::try_from(point.second - before.second).unwrap_or(u32::MAX);
         let risen = |now: u64, then: u64| now.checked_sub(then).map(|more| rate(more, seconds));
-        let (now, then) = (point.sums, before.sums);
+        figures.failed_payments = risen(point.sums.failed_payments, before.sums.failed_payments);
+        let (now, then) = (point.sums.counted, before.sums.counted);
         figures.joins = risen(now.joins, then.joins);
         figures.polls = risen(now.polls, then.polls);
         figures.errors = risen(now.errors, then.errors);
@@ -209,7 +222,8 @@ mod tests {
     }
 
     fn point(second: i64, joins: u64, sight: RoomSight) -> Point {
-        Point { second, sight, sums: Counted { joins, polls: 2 * joins, errors: 0 } }
+        let counted = Counted { joins, polls: 2 * joins, errors: 0 };
+        Point { second, sight, sums: Sums { counted, failed_payments: joins / 10 } }
     }
 
     #[test]
@@ -222,14 +236,17 @@ mod tests {
         for wrong in ["", "1,2", "1,2,3,4,5,6,7,8,9,x", "1,2,3,4,5,6,7,8,9,10,11", "5000000000,2,3,4,5,6,7,8,9,10"] {
             assert_eq!(RoomSight::from_line(wrong), None, "{wrong}");
         }
-        assert_eq!(Counted::from_line("1,2,3"), Some(Counted { joins: 1, polls: 2, errors: 3 }));
-        assert_eq!(Counted::from_line("1,2"), None);
+        let counted = Counted { joins: 1, polls: 2, errors: 3 };
+        assert_eq!(Sums::from_line("1,2,3,4"), Some(Sums { counted, failed_payments: 4 }));
+        assert_eq!(Sums::from_line("1,2,3"), None, "of a version that knew of no payments");
     }
 
     #[test]
     fn rates_are_what_was_added_since_the_point_before() {
         let mut chart = Chart::default();
         chart.extend([point(10, 100, sight(5, 1)), point(11, 130, sight(8, 3)), point(14, 136, sight(8, 0))]);
+        let failed: Vec<_> = chart.since(0).iter().map(|second| second.failed_payments).collect();
+        assert_eq!(failed, [None, Some(3.0), Some(0.0)]);
         let rates: Vec<_> = chart.since(0).iter().map(|second| (second.joins, second.admitted, second.sold)).collect();
         let expected = [(None, None, None), (Some(30.0), Some(3.0), Some(2.0)), (Some(2.0), Some(0.0), Some(-1.0))];
         assert_eq!(rates, expected);

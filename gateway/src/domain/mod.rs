@@ -11,7 +11,7 @@ mod settings;
 mod standing;
 mod view;
 
-pub use chart::{CHART_SECONDS, Chart, Counted, Point, RoomSight, Second};
+pub use chart::{CHART_SECONDS, Chart, Counted, Point, RoomSight, Second, Sums};
 pub use concert::{ConcertFacts, SaleStatus};
 pub use error::QueueError;
 pub use estimate::{Pace, WaitEstimate};

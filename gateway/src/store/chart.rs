@@ -6,7 +6,7 @@ use redis::streams::StreamRangeReply;
 
 use super::keys::RoomKeys;
 use super::queue::QueueStore;
-use crate::domain::{CHART_SECONDS, Counted, Point, RoomSight};
+use crate::domain::{CHART_SECONDS, Counted, Point, RoomSight, Sums};
 
 impl QueueStore {
     /// Tells what this gateway has counted since it last did, and what the room looks like; `now_ms` is 0 for Redis' own
@@ -33,7 +33,7 @@ impl QueueStore {
         let entries: StreamRangeReply = self.redis().run(command).await?;
         let read = |entry: &redis::streams::StreamId| {
             let second = entry.id.split_once('-')?.0.parse::<i64>().ok()? / 1_000;
-            let sums = Counted::from_line(&entry.get::<String>("s")?)?;
+            let sums = Sums::from_line(&entry.get::<String>("s")?)?;
             Some(Point { second, sight: RoomSight::from_line(&entry.get::<String>("p")?)?, sums })
         };
         // What another version wrote in another form is left out: a gap of a second, or of a quarter of an hour.

@@ -8,6 +8,11 @@ pub(super) fn room(concert: ConcertId, part: &str) -> String {
     format!("wr:v1:{{{concert}}}:{part}")
 }
 
+/// What has been counted of a concert for operators, see `lua/chart/add.lua`.
+pub(super) fn counted(concert: ConcertId) -> String {
+    room(concert, "chart:counted")
+}
+
 /// The counter of a concert's fence numbers.
 pub(super) fn fence(concert: ConcertId) -> String {
     format!("hold:v1:{{{concert}}}:fence")

@@ -72,6 +72,7 @@ struct SecondsView {
     polls_per_second: Vec<Option<f64>>,
     sold_per_second: Vec<Option<f64>>,
     errors_per_second: Vec<Option<f64>>,
+    failed_payments_per_second: Vec<Option<f64>>,
 }
 
 impl SecondsView {
@@ -96,6 +97,7 @@ impl SecondsView {
         self.polls_per_second.push(second.polls.map(to_hundredths));
         self.sold_per_second.push(second.sold.map(to_hundredths));
         self.errors_per_second.push(second.errors.map(to_hundredths));
+        self.failed_payments_per_second.push(second.failed_payments.map(to_hundredths));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Moving attempts: each step is one transaction, taken only from the state that it is meant for.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use common::ids::{ProviderPaymentId, UserId};
+use common::ids::{ConcertId, ProviderPaymentId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use super::super::reservations::status;
 use super::super::{Db, unreadable, utc, within};
 use super::lock_attempt;
 use crate::domain::Fault;
-use crate::domain::provider_payment::{Attempt, Handed, PaymentState};
+use crate::domain::provider_payment::{Attempt, Handed, PaymentState, concerts_of};
 use crate::domain::reservation::{ReservationStatus, SeatLock};
 
 /// What came of completing an attempt.
@@ -17,8 +17,8 @@ use crate::domain::reservation::{ReservationStatus, SeatLock};
 pub enum Completed {
     /// The seats are the user's.
     Sold(Handed),
-    /// A hold has ended: nothing is to be taken.
-    TooLate,
+    /// A hold has ended: nothing is to be taken. For which concerts it was.
+    TooLate(Vec<ConcertId>),
     /// Somebody else has decided already.
     Before,
 }
@@ -54,7 +54,7 @@ impl Db {
                 Completed::Sold(Handed { user: attempt.user, locks })
             } else {
                 fail(&mut transaction, id, PaymentState::VoidDue, Some(next_look)).await?;
-                Completed::TooLate
+                Completed::TooLate(concerts_of(parts.iter().map(|part| &part.lock)))
             };
             transaction.commit().await?;
             Ok(completed)
@@ -63,19 +63,23 @@ impl Db {
     }
 
     /// Nothing comes of an undecided attempt: it is declined, or what may be set aside for it is to be voided (`next_look`
-    /// from now at the latest). The holds are as they were. Whether it was undecided.
-    pub async fn fail_attempt(&self, id: ProviderPaymentId, void_within: Option<TimeDelta>) -> Result<bool, Fault> {
+    /// from now at the latest). The holds are as they were. For which concerts it was; `None` where it had been decided.
+    pub async fn fail_attempt(
+        &self,
+        id: ProviderPaymentId,
+        void_within: Option<TimeDelta>,
+    ) -> Result<Option<Vec<ConcertId>>, Fault> {
         within(async {
             let mut transaction = self.pool.begin().await?;
             let attempt = lock_attempt(&mut transaction, id).await?;
             if attempt.state != PaymentState::Created {
-                return Ok(false);
+                return Ok(None);
             }
-            lock_parts(&mut transaction, &attempt).await?;
+            let parts = lock_parts(&mut transaction, &attempt).await?;
             let to = if void_within.is_some() { PaymentState::VoidDue } else { PaymentState::Declined };
             fail(&mut transaction, id, to, void_within).await?;
             transaction.commit().await?;
-            Ok(true)
+            Ok(Some(concerts_of(parts.iter().map(|part| &part.lock))))
         })
         .await
     }
