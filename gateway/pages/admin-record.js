@@ -1,10 +1,13 @@
 // What was done and by whom, what happened to a visitor, what was sold.
 
-import { get, remove } from "./api.js";
+import { Refusal, get, post, remove } from "./api.js";
 import { differences, known, sure, value } from "./admin-words.js";
 import { busy, byId, count, el, moment, money, say, t } from "./ui.js";
 
 const SHOWN_AT_MOST = 50;
+const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+const NUMBER = /^[1-9][0-9]{0,9}$/;
+const EMAIL = /^[^@\s]+@[^@\s]+$/;
 
 /** Who changed what: of the waiting room, which the gateways keep, and of the concert, which core-api keeps. */
 export class Record {
@@ -38,12 +41,21 @@ function entry({ family, action, changedAt, changedBy, before, after }) {
     lines.length ? el("ul", {}, ...lines.map((line) => el("li", {}, line))) : null);
 }
 
-/** The form that looks a visitor up. */
+/** The form that looks a visitor up: by email, by id, or by the number that they were given. */
 export function lookUp(concertId, record) {
-  const path = () => `/admin/queues/${encodeURIComponent(concertId)}/visitors/${byId("visitor-id").value.trim().toLowerCase()}`;
-  const load = async () => {
+  const visitors = `/admin/queues/${encodeURIComponent(concertId)}/visitors`;
+  const of = (userId) => `${visitors}/${encodeURIComponent(userId)}`;
+  const find = async (who) => {
+    if (USER_ID.test(who)) return get(of(who.toLowerCase()));
+    if (NUMBER.test(who)) return get(`${visitors}?position=${who}`);
+    if (!EMAIL.test(who)) throw new Refusal(400, { error: "invalid_request", message: t("visitor.which") });
+    // In a body: what stands in an address is logged on its way.
+    const { userId } = await post("/admin/users/find", { email: who });
+    return get(of(userId));
+  };
+  const load = async (who) => {
     byId("visitor").replaceChildren();
-    const visitor = await get(path()).catch((refusal) => {
+    const visitor = await find(who).catch((refusal) => {
       if (refusal.status !== 404) throw refusal;
       return null;
     });
@@ -56,10 +68,10 @@ export function lookUp(concertId, record) {
     out.addEventListener("click", async () => {
       if (!await sure(t("visitor.remove"), [t("visitor.remove_what")], [visitor.userId], t("visitor.remove"))) return;
       await busy(out, async () => {
-        const { removed } = await remove(path());
+        const { removed } = await remove(of(visitor.userId));
         say(t(removed ? "visitor.taken_out" : "visitor.not_in"));
         record.load();
-        await load();
+        await load(visitor.userId);
         byId("visitor-id").focus();
       });
     });
@@ -67,7 +79,7 @@ export function lookUp(concertId, record) {
     const time = (at) => (at ? moment(at) : "–");
     return [
       el("dl", { className: "facts" },
-        fact("status", known(`visitor.${visitor.status}`, value(visitor.status))), fact("position", value(visitor.position)), fact("wait", value(visitor.waitTime)),
+        fact("id", visitor.userId), fact("status", known(`visitor.${visitor.status}`, value(visitor.status))), fact("position", value(visitor.position)), fact("wait", value(visitor.waitTime)),
         fact("admitted_at", time(visitor.admittedAt)), fact("lease_ends_at", time(visitor.leaseEndsAt))),
       el("h3", {}, t("visitor.events")),
       el("ol", { className: "plain" }, ...visitor.events.map(({ at, event, position }) =>
@@ -77,7 +89,7 @@ export function lookUp(concertId, record) {
   };
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
-    busy(event.submitter, load);
+    busy(event.submitter, () => load(byId("visitor-id").value.trim()));
   });
 }
 

@@ -165,6 +165,13 @@ async fn operators_see_and_steer_rooms_and_every_change_is_kept() {
         visitor.body["events"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["joined", "offered", "admitted"], "{visitor:?}");
     assert_eq!((&visitor.body["status"], &visitor.body["position"]), (&json!("admitted"), &json!(2)));
+    let by_position =
+        async |position: &str| site.admin(Method::GET, &format!("{path}/visitors?position={position}"), None).await;
+    assert_eq!(by_position("2").await.body, visitor.body);
+    by_position("5").await.is_problem(404, "not_found");
+    for wrong in ["0", "-1", "2147483648", "two", ""] {
+        by_position(wrong).await.is_problem(400, "invalid_request");
+    }
 }
 
 #[tokio::test]

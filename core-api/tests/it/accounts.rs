@@ -1,13 +1,39 @@
 //! Signing up, in and out.
 
+use common::tokens::Role;
 use core_api::service::{HashCost, Passwords};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Options, World, world, world_with};
 
 const PASSWORD: &str = "correct horse battery";
 /// Where one account is tried on purpose more often than people do.
 const NO_LIMIT: (&str, &str) = ("LOGINS_PER_MINUTE_PER_ACCOUNT", "0");
+
+#[tokio::test]
+async fn only_administrators_learn_whose_an_email_is() {
+    let world = world().await;
+    let (admin, user) = (world.administrator().await, world.user("0").await);
+    let email = world.sql(&format!("SELECT email FROM users WHERE id = '{}'", user.id)).await;
+    let ask = |body: Value| world.post("/admin/users/find", &body);
+    let wanted = json!({ "email": format!(" {} ", email.to_uppercase()) });
+    ask(wanted.clone()).send().await.assert_problem(401, "unauthenticated");
+    for refused in [&user, &world.colleague(Role::Staff).await] {
+        ask(wanted.clone()).by(refused).send().await.assert_problem(403, "forbidden");
+    }
+    let found = ask(wanted).by(&admin).send().await;
+    assert_eq!((found.status.as_u16(), &found.json), (200, &json!({ "userId": user.id })), "{}", found.text);
+    // Exactly that one: no part of it, no pattern.
+    for nobody in ["nobody@example.test".to_owned(), format!("x{email}"), "%@%".to_owned(), "_@_".to_owned()] {
+        ask(json!({ "email": nobody })).by(&admin).send().await.assert_problem(404, "not_found");
+    }
+    for wrong in [json!({}), json!({ "email": "x" }), json!({ "email": null }), json!({ "email": email, "all": true })]
+    {
+        let refused = ask(wrong).by(&admin).send().await;
+        refused.assert_problem(400, "invalid_request");
+        assert!(!refused.text.contains(&email), "an email is not said back");
+    }
+}
 
 #[tokio::test]
 async fn an_account_is_made_and_opens_sessions_by_id_and_by_email() {

@@ -113,7 +113,10 @@ impl<'a> World<'a> {
         let mut headers: Vec<(String, String)> = Vec::new();
         headers.extend(session.iter().map(|session| ("authorization".to_owned(), format!("Bearer {session}"))));
         headers.extend(self.user.queue_token.iter().map(|token| ("x-queue-token".to_owned(), token.clone())));
-        let path = path(operation, |name| ids.get(name).cloned());
+        let mut path = path(operation, |name| ids.get(name).cloned());
+        if name(operation) == "findVisitor" {
+            path += "?position=1";
+        }
         let request = Request { method: operation.method.clone(), path, headers, body: None };
         if operation.object["requestBody"].is_null() {
             return Ok(request);
@@ -201,6 +204,7 @@ fn body(name: &str, ids: &BTreeMap<&'static str, String>) -> Value {
         "admitFromQueue" => json!({ "count": 1 }),
         "createWebhook" => json!({ "url": "https://hooks.example.com/onsale" }),
         "checkIn" => json!({ "code": id("code") }),
+        "findUser" => json!({ "email": "nobody@example.test" }),
         _ => json!({}),
     }
 }

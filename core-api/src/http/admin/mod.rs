@@ -6,6 +6,7 @@ mod concerts;
 mod held_back;
 mod record;
 mod sales;
+mod users;
 
 use axum::routing::{delete, get, patch, post};
 use common::http::{Endpoint, Query, endpoint, page_limit};
@@ -19,6 +20,7 @@ use crate::state::AppState;
 /// What administrators can ask for.
 pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
     vec![
+        endpoint(Method::POST, "/admin/users/find", post(users::find)),
         endpoint(Method::GET, "/admin/audit", get(record::list)),
         endpoint(Method::GET, "/admin/concerts", get(concerts::list)),
         endpoint(Method::POST, "/admin/concerts", post(concerts::create)),

@@ -88,6 +88,15 @@ impl Db {
         .await
     }
 
+    /// The user who has this email.
+    pub async fn user_of(&self, email: &Email) -> Result<Option<UserId>, Fault> {
+        within(async {
+            let user = sqlx::query_scalar!("SELECT id FROM users WHERE email = $1", email.as_str());
+            Ok::<_, Fault>(user.fetch_optional(&self.pool).await?.map(Into::into))
+        })
+        .await
+    }
+
     /// The account that a login names, if there is one that has a password.
     pub async fn account(&self, login: &Login) -> Result<Option<Account>, Fault> {
         let (id, email) = names(login);

@@ -26,6 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
         endpoint(Method::POST, "/admin/queues/{concertId}/admit", post(actions::admit)),
         endpoint(Method::GET, "/admin/queues/{concertId}/live", get(live::live)),
         endpoint(Method::GET, "/admin/queues/{concertId}/changes", get(actions::changes)),
+        endpoint(Method::GET, "/admin/queues/{concertId}/visitors", get(visitors::look_up_by_position)),
         endpoint(Method::GET, "/admin/queues/{concertId}/visitors/{userId}", get(visitors::look_up)),
         endpoint(Method::DELETE, "/admin/queues/{concertId}/visitors/{userId}", delete(visitors::remove)),
     ]

@@ -4,17 +4,20 @@ use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use common::clock::{serialize_rfc3339, serialize_rfc3339_opt};
-use common::http::Administrator;
+use common::http::{Administrator, PathId, Query};
 use common::ids::{ConcertId, UserId};
 use common::problem::{ErrorCode, Problem};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::record;
 use crate::http::state::AppState;
+use crate::store::record::Record;
 
 /// More events than anyone has who does not play with the room.
 const MAX_EVENTS: i64 = 1_000;
+/// The highest that a position can be.
+const MAX_POSITION: u32 = 2_147_483_647;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,15 +57,43 @@ pub(super) async fn look_up(
     _: Administrator,
     path: Path<(String, String)>,
 ) -> Result<Json<VisitorView>, Problem> {
-    let (concert_id, user_id) = ids(path)?;
+    let (concert, user) = ids(path)?;
     let record = record(&state)?;
-    state.rooms.room_of_operator(concert_id).await?;
+    state.rooms.room_of_operator(concert).await?;
+    Ok(Json(view(record, concert, user).await?))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PositionQuery {
+    position: u32,
+}
+
+/// `GET /admin/queues/{concertId}/visitors?position=`: the same of whoever has or had that position.
+pub(super) async fn look_up_by_position(
+    State(state): State<AppState>,
+    _: Administrator,
+    PathId(concert): PathId<ConcertId>,
+    Query(PositionQuery { position }): Query<PositionQuery>,
+) -> Result<Json<VisitorView>, Problem> {
+    if !(1..=MAX_POSITION).contains(&position) {
+        return Err(Problem::invalid(
+            "position은 1 이상이어야 합니다.",
+            format!("position must lie between 1 and {MAX_POSITION}."),
+        ));
+    }
+    let record = record(&state)?;
+    state.rooms.room_of_operator(concert).await?;
+    let user = record.visitor_at(concert, position).await?.ok_or(ErrorCode::NotFound)?;
+    Ok(Json(view(record, concert, user).await?))
+}
+
+async fn view(record: &Record, concert_id: ConcertId, user_id: UserId) -> Result<VisitorView, Problem> {
     let row = record.visitor(concert_id, user_id).await?;
     let events = record.visitor_events(concert_id, user_id, MAX_EVENTS).await?;
     if row.is_none() && events.is_empty() {
         return Err(ErrorCode::NotFound.into());
     }
-    Ok(Json(VisitorView {
+    Ok(VisitorView {
         concert_id,
         user_id,
         status: row.as_ref().map(|row| row.status.clone()),
@@ -74,7 +105,7 @@ pub(super) async fn look_up(
             .into_iter()
             .map(|event| EventView { at: event.at, event: event.event, position: event.position, detail: event.detail })
             .collect(),
-    }))
+    })
 }
 
 #[derive(Debug, Serialize)]

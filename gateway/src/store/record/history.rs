@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use common::changes::Change;
 use common::ids::{ConcertId, UserId};
 
-use super::{Record, RecordError, number, utc, within};
+use super::{Record, RecordError, int, number, utc, within};
 
 /// One event of a visitor's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,23 @@ impl Record {
                 admitted_at: row.admitted_at.map(utc),
                 lease_ends_at: row.lease_ends_at.map(utc),
             }))
+        })
+        .await
+    }
+
+    /// Whose position in a room's queue this is, by the latest life of the room that knows of it.
+    pub async fn visitor_at(&self, concert: ConcertId, position: u32) -> Result<Option<UserId>, RecordError> {
+        within(async {
+            // An entry for a draw is no position: while both are recorded, the position counts.
+            let user = sqlx::query_scalar!(
+                "SELECT user_id FROM queue WHERE concert_id = $1 AND queue_position = $2
+                 ORDER BY epoch DESC, status = 'entered' LIMIT 1",
+                concert.as_uuid(),
+                int(position)
+            )
+            .fetch_optional(&self.pool)
+            .await?;
+            Ok(user.map(Into::into))
         })
         .await
     }
