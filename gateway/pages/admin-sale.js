@@ -19,6 +19,7 @@ let record;
 let heardAt = Date.now();
 let told;
 let announcedAt = 0;
+let takenAt = 0;
 
 /** What goes on; what of it is no figure and has changed is said, and looked up in the record. */
 function note(queue, sale) {
@@ -80,9 +81,21 @@ function listen() {
   say(t(silent ? "live.silent" : "live.back"));
 }
 
+/** What was sold, anew; where it can't be read that is said, and since when what is shown is old. */
 async function takings() {
   if (document.hidden || graphs.isStill) return;
-  await get(`/admin/concerts/${encodeURIComponent(concertId)}`).then(showReport).catch(() => {});
+  const old = byId("takings-old");
+  try {
+    showReport(await get(`/admin/concerts/${encodeURIComponent(concertId)}`));
+    takenAt = Date.now();
+    old.hidden = true;
+  } catch (refusal) {
+    const news = t("report.old", { why: refusal.message || t("offline"), when: new Date(takenAt).toLocaleTimeString(document.documentElement.lang) });
+    // Said once, and not each time that it is tried.
+    if (old.hidden) say(news);
+    old.textContent = news;
+    old.hidden = false;
+  }
 }
 
 async function start() {
@@ -92,6 +105,7 @@ async function start() {
     byId("facts").textContent = `${concert.date} · ${concert.venue}`;
     showReport(concert);
     byId("look").href = `/admin/sale/${concert.id}/branding`;
+    takenAt = Date.now();
     byId("rest").hidden = false;
     if (concert.announcedAt) {
       announcedAt = Date.parse(concert.announcedAt);

@@ -24,13 +24,13 @@ export class Steering {
   constructor(concertId, record) {
     const id = encodeURIComponent(concertId);
     Object.assign(this, { room: `/admin/queues/${id}`, concert: `/admin/concerts/${id}`, record });
-    const room = (action) => () => post(`${this.room}/${action}`);
+    const room = (action) => ({ queue }) => post(`${this.room}/${action}?version=${queue.version}`);
     this.switches = [
       ["pause", ({ queue }) => !queue.paused && queue.mode === "queue", room("pause")],
       ["resume", ({ queue }) => queue.paused, room("resume")],
-      ["open_now", ({ queue, sale }) => sale.status === "scheduled" || isAhead(queue.opensAt), () => this.open()],
+      ["open_now", ({ queue, sale }) => sale.status === "scheduled" || isAhead(queue.opensAt), (shown) => this.open(shown)],
       ["close_room", ({ queue }) => queue.mode !== "closed", room("close")],
-      ["reopen_room", ({ queue }) => queue.mode === "closed", () => this.change({ mode: "queue" })],
+      ["reopen_room", ({ queue }) => queue.mode === "closed", ({ queue }) => this.change({ mode: "queue" }, queue.version)],
       ["end_sale", ({ sale }) => sale.status === "on_sale" || sale.status === "scheduled", () => post(`${this.concert}/close`)],
       ["resume_sale", ({ sale }) => sale.status === "closed", () => post(`${this.concert}/open`)],
     ].map(([name, isPossible, act]) => {
@@ -66,25 +66,29 @@ export class Steering {
   }
 
   async press(button, name, act) {
-    const { queue, sale } = this.now;
+    // What is asked about is what is done, whatever comes while the dialog is open.
+    const shown = this.now;
+    const { queue, sale } = shown;
     const before = stateOf(queue, sale);
     if (!await sure(t(`steer.${name}`), [t(`steer.${name}_what`, waits(queue)), t("steer.now", { state: before })], [], t(`steer.${name}`))) return;
     this.pressed = button;
     await busy(button, async () => {
-      await act();
+      // The room's settings have a version, which it checks; the sale has none, and is looked at here.
+      if (this.now.sale.status !== sale.status) throw new Refusal(409, { error: "settings_changed", message: t("steer.changed") });
+      await act(shown);
       this.done(t("steer.done"));
     });
   }
 
   /** The sale, and the waiting room where it has a time of its own. */
-  async open() {
-    const { queue, sale } = this.now;
+  async open({ queue, sale }) {
+    // The room first: where that is refused, nothing is done.
+    if (isAhead(queue.opensAt)) await this.change({ opensAt: null }, queue.version);
     if (sale.status === "scheduled") await post(`${this.concert}/open`);
-    if (isAhead(queue.opensAt)) await this.change({ opensAt: null });
   }
 
   /** Only while the settings are those that were shown. */
-  change = (settings, version = this.now.queue.version) => put(this.room, { ...settings, version });
+  change = (settings, version) => put(this.room, { ...settings, version });
 
   async setPace() {
     const { queue } = this.now;

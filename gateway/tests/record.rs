@@ -201,6 +201,14 @@ async fn a_change_is_refused_that_makes_no_sense_or_comes_too_late() {
     assert_eq!(site.admin(Method::PUT, &path, Some(json!({"version": 0, "burst": 7}))).await.body["version"], 1);
     let late = site.admin(Method::PUT, &path, Some(json!({"version": 0, "burst": 8}))).await;
     late.is_problem(409, "settings_changed");
+    for action in ["pause", "resume", "close"] {
+        let of_before = site.admin(Method::POST, &format!("{path}/{action}?version=0"), None).await;
+        of_before.is_problem(409, "settings_changed");
+        let nonsense = site.admin(Method::POST, &format!("{path}/{action}?version=x"), None).await;
+        nonsense.is_problem(400, "invalid_request");
+    }
+    let paused = site.admin(Method::POST, &format!("{path}/pause?version=1"), None).await;
+    assert_eq!((&paused.body["paused"], &paused.body["version"]), (&json!(true), &json!(2)), "{paused:?}");
     // What was read can be edited and sent back.
     let read = site.admin(Method::GET, &path, None).await.body;
     assert_eq!(site.admin(Method::PUT, &path, Some(read)).await.body["burst"], 7);

@@ -9,6 +9,7 @@ await import("./buying.mjs");
 await import("./waiting.mjs");
 await import("./operating.mjs");
 await import("./branding.mjs");
+await import("./steering.mjs");
 await import("./failing.mjs");
 
 after(close);

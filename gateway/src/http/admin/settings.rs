@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::draw::Seed;
-use common::http::{Administrator, Json as JsonBody, PathId, given};
+use common::http::{Administrator, Json as JsonBody, PathId, Query, given};
 use common::ids::ConcertId;
 use common::problem::{ErrorCode, Problem};
 use common::whole::Whole;
@@ -60,6 +60,12 @@ pub(super) struct ChangeRequest {
     _figures: Option<IgnoredAny>,
 }
 
+/// Where it is given, what is asked for is done only if this is still the version in force.
+#[derive(Debug, Deserialize)]
+pub(super) struct InForce {
+    version: Option<u32>,
+}
+
 #[expect(clippy::option_option, reason = "see there")]
 /// Tells `null` from a field that is missing.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
@@ -81,8 +87,9 @@ pub(super) async fn pause(
     State(state): State<AppState>,
     admin: Administrator,
     PathId(concert): PathId<ConcertId>,
+    Query(InForce { version }): Query<InForce>,
 ) -> Result<Json<QueueView>, Problem> {
-    let request = ChangeRequest { paused: Some(true), ..ChangeRequest::default() };
+    let request = ChangeRequest { paused: Some(true), version: version.map(Whole), ..ChangeRequest::default() };
     make(&state, admin, concert, "pause", &request).await
 }
 
@@ -91,8 +98,9 @@ pub(super) async fn resume(
     State(state): State<AppState>,
     admin: Administrator,
     PathId(concert): PathId<ConcertId>,
+    Query(InForce { version }): Query<InForce>,
 ) -> Result<Json<QueueView>, Problem> {
-    let request = ChangeRequest { paused: Some(false), ..ChangeRequest::default() };
+    let request = ChangeRequest { paused: Some(false), version: version.map(Whole), ..ChangeRequest::default() };
     make(&state, admin, concert, "resume", &request).await
 }
 
@@ -101,8 +109,9 @@ pub(super) async fn close(
     State(state): State<AppState>,
     admin: Administrator,
     PathId(concert): PathId<ConcertId>,
+    Query(InForce { version }): Query<InForce>,
 ) -> Result<Json<QueueView>, Problem> {
-    let request = ChangeRequest { mode: Some(Mode::Closed), ..ChangeRequest::default() };
+    let request = ChangeRequest { mode: Some(Mode::Closed), version: version.map(Whole), ..ChangeRequest::default() };
     make(&state, admin, concert, "close", &request).await
 }
 
