@@ -42,6 +42,9 @@ function joinButton() {
   return el("p", {}, button);
 }
 
+/** Where to wait for what others give back. */
+const toTheWaitlist = () => el("p", {}, el("a", { href: `/sale/${encodeURIComponent(concertId)}/waitlist` }, t("sale.waitlist")));
+
 function showSale() {
   const { status, saleOpensAt, availableSeats } = concert;
   if (status === "scheduled") {
@@ -51,9 +54,9 @@ function showSale() {
     const reload = () => setTimeout(start, 500 + Math.random() * 2500);
     stopClock = countdown(clock, Date.parse(saleOpensAt), { atEnd: reload });
   } else if (status === "on_sale") {
-    show(status, el("p", {}, t("state.on_sale", { n: count(availableSeats) })), el("p", {}, t("wait.explain")), joinButton());
+    show(status, el("p", {}, t("state.on_sale", { n: count(availableSeats) })), el("p", {}, t("wait.explain")), joinButton(), ...(availableSeats ? [] : [toTheWaitlist()]));
   } else {
-    show(status, el("p", { className: "notice" }, t(`state.${status}`)), el("p", {}, el("a", { href: "/" }, t("do.others"))));
+    show(status, el("p", { className: "notice" }, t(`state.${status}`)), ...(status === "sold_out" ? [toTheWaitlist()] : []), el("p", {}, el("a", { href: "/" }, t("do.others"))));
   }
 }
 
@@ -128,7 +131,7 @@ function update(answer) {
   if (answer.status === "admitted") return showAdmitted(answer);
   localStorage.removeItem(memory);
   document.title = concert?.name ?? "";
-  show(answer.status, el("p", { className: "notice" }, t(`wait.${answer.status}`)),
+  show(answer.status, el("p", { className: "notice" }, t(`wait.${answer.status}`)), ...(answer.status === "sold_out" ? [toTheWaitlist()] : []),
     ["left", "expired"].includes(answer.status) ? joinButton() : el("p", {}, el("a", { href: "/" }, t("do.others"))));
 }
 

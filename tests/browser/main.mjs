@@ -6,6 +6,7 @@ import { close } from "./browser.mjs";
 
 await import("./visiting.mjs");
 await import("./buying.mjs");
+await import("./accounts.mjs");
 await import("./waiting.mjs");
 await import("./operating.mjs");
 await import("./branding.mjs");

@@ -17,11 +17,13 @@ use serde_json::{Value, json};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "/",
     "/sale/{id}",
     "/sale/{id}/seats",
+    "/sale/{id}/waitlist",
     "/my",
+    "/account",
     "/login",
     "/admin/",
     "/admin/new",

@@ -67,6 +67,22 @@ pub(super) const PAGES: &[Page] = &[
         without_scripts: None,
     },
     Page {
+        name: "account",
+        path: "/account",
+        main: file!("account.html"),
+        scripts: &["account.js", "account-words.js", "ui.js", "api.js", "texts.js", "account-texts.js"],
+        styles: &[],
+        without_scripts: None,
+    },
+    Page {
+        name: "waitlist",
+        path: "/sale/{concertId}/waitlist",
+        main: file!("waitlist.html"),
+        scripts: &["waitlist.js", "account-words.js", "ui.js", "api.js", "texts.js", "account-texts.js"],
+        styles: &[],
+        without_scripts: None,
+    },
+    Page {
         name: "login",
         path: "/login",
         main: file!("login.html"),
@@ -133,6 +149,9 @@ const FILES: &[(&str, &str, &str)] = &[
     ("my.js", SCRIPT, file!("my.js")),
     ("basket.js", SCRIPT, file!("basket.js")),
     ("login.js", SCRIPT, file!("login.js")),
+    ("account.js", SCRIPT, file!("account.js")),
+    ("account-words.js", SCRIPT, file!("account-words.js")),
+    ("waitlist.js", SCRIPT, file!("waitlist.js")),
     ("admin.css", CSS, file!("admin.css")),
     ("admin.js", SCRIPT, file!("admin.js")),
     ("admin-new.js", SCRIPT, file!("admin-new.js")),
@@ -144,8 +163,13 @@ const FILES: &[(&str, &str, &str)] = &[
     ("admin-words.js", SCRIPT, file!("admin-words.js")),
 ];
 const LAYOUT: &str = file!("layout.html");
-/// The texts by the module that scripts find them in: buyers do not load those of operators.
-const TEXTS: &[(&str, &str)] = &[("texts.js", file!("texts.json")), ("admin-texts.js", file!("admin-texts.json"))];
+/// The texts by the module that scripts find them in: who waits does not load those of accounts, nor any buyer those of
+/// operators.
+const TEXTS: &[(&str, &str)] = &[
+    ("texts.js", file!("texts.json")),
+    ("account-texts.js", file!("account-texts.json")),
+    ("admin-texts.js", file!("admin-texts.json")),
+];
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const LANGUAGES: [Language; 2] = [Language::Korean, Language::English];
