@@ -92,6 +92,16 @@ mod tests {
         {
             assert!(with(&bad).is_err(), "{bad:?}");
         }
+        for bad in [
+            ["--set-admit-per-second", "NaN"],
+            ["--set-admit-per-second", "inf"],
+            ["--set-admit-per-second", "0"],
+            ["--set-burst", "0"],
+            ["--set-max-active", "0"],
+        ] {
+            assert!(Cli::try_parse_from([&["loadtests", "surge"], &bad[..]].concat()).is_err(), "{bad:?}");
+        }
+        assert!(Cli::try_parse_from(["loadtests", "surge", "--set-admit-per-second", "0.5"]).is_ok());
         let wait = |args: [&str; 2]| {
             let some = ["loadtests", "wait", "--users", "5", "--arrivals-per-second", "1"];
             Cli::try_parse_from([&some[..], &args].concat())

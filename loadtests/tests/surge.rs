@@ -5,7 +5,7 @@ mod generator;
 
 use anyhow::{Context, Result};
 use fake_onsale::{Fault, start};
-use generator::{Ran, run};
+use generator::{Ran, run, run_until};
 use loadtests::invariants::Database;
 use serde_json::Value;
 use sqlx::Connection;
@@ -23,6 +23,16 @@ impl Prepared {
 
     /// 12 people for 8 seats, and how many of them left by saying so; nothing of the sale is in the database.
     async fn surge(&self, fault: Fault, more: &[&str]) -> Result<(Ran, u64)> {
+        self.surge_until(fault, more, std::future::pending()).await
+    }
+
+    /// The same, ended by Ctrl-C once there is `enough`.
+    async fn surge_until(
+        &self,
+        fault: Fault,
+        more: &[&str],
+        enough: impl Future<Output = Result<()>>,
+    ) -> Result<(Ran, u64)> {
         let url = format!("http://{}", start(8, fault).await?);
         let folder = tempfile::tempdir()?;
         let secret = folder.path().join("secrets.env");
@@ -30,7 +40,7 @@ impl Prepared {
         let (secret, database) = (secret.display().to_string(), self.database.url());
         let base = ["surge", "--url", &url, "--users", "12", "--within-seconds", "1", "--seats", "8", "--seed", "5"];
         let stores = ["--database-url", &database, "--session-secret-file", &secret, "--no-check"];
-        let ran = run(&[&base[..], &stores, more].concat()).await?;
+        let ran = run_until(&[&base[..], &stores, more].concat(), enough).await?;
         let concerts: Value = reqwest::get(format!("{url}/concerts")).await?.json().await?;
         let left = concerts["data"][0]["left"].as_u64().context("no count")?;
         assert!(!format!("{:?}{}", ran.output, ran.report).contains("long-enough"), "a secret is never shown");
@@ -76,6 +86,42 @@ async fn accounts_have_money_by_the_ledger_and_nobody_may_run_sales_afterwards()
     .fetch_one(&mut connection)
     .await?;
     assert_eq!((rich, administrators), (12, 0));
+    Ok(())
+}
+
+/// However a run ends: nobody is left who may run sales, those of runs that were killed included.
+#[tokio::test]
+async fn whoever_was_made_an_administrator_is_none_any_more() -> Result<()> {
+    let prepared = Prepared::new().await?;
+    let mut connection = PgConnection::connect(&prepared.database.url()).await?;
+    let administrators = "SELECT count(*) FROM users WHERE role <> 'user'";
+    let made = "INSERT INTO users (id, username, email, role)
+                SELECT id, 'u', format(email, id), 'admin' FROM (VALUES
+                    (gen_random_uuid(), 'load-admin-%s@load.example'), (gen_random_uuid(), 'somebody-%s@example.test')) AS u (id, email)";
+    sqlx::query(made).execute(&mut connection).await?;
+    // The concert never becomes known, so that the run is still being prepared when it is ended.
+    let during = async {
+        let appointed = "SELECT count(*) FROM users WHERE username = 'load test' AND role = 'admin'";
+        while sqlx::query_scalar::<_, i64>(appointed).fetch_one(&mut connection).await? == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        Ok(())
+    };
+    let (ran, _) = prepared.surge_until(Fault::HidesTheConcert, &[], during).await?;
+    let stderr = String::from_utf8_lossy(&ran.output.stderr).into_owned();
+    assert_eq!(ran.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("ended by Ctrl-C"), "{stderr}");
+    let left: i64 = sqlx::query_scalar(administrators).fetch_one(&mut connection).await?;
+    assert_eq!(left, 1, "all but the one who is none of ours");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_said_to_take_nothing() -> Result<()> {
+    let (ran, _) = Prepared::new().await?.surge(Fault::None, &["--processes", "gone=4194304"]).await?;
+    let process = &ran.report["surge"]["processes"][0];
+    assert_eq!((&process["name"], &process["cpuCoresMean"]), (&"gone".into(), &Value::Null), "{process}");
+    assert!(ran.stdout().contains("Nothing is known of gone"), "{}", ran.stdout());
     Ok(())
 }
 

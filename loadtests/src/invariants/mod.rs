@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use invariants::NAMES;
 pub use sql::Database;
-pub(crate) use watch::StoreWatch;
+pub(crate) use watch::{StoreWatch, Watching};
 
 /// The servers whose state is checked.
 #[derive(Clone)]

@@ -39,7 +39,7 @@ fn row(stage: &Stage) -> [String; 7] {
 /// The result, against its targets, and what limits it.
 pub(super) fn sentences(figures: &OverloadFigures) -> Vec<String> {
     let Some(stage) = &figures.overload else {
-        return vec!["It was ended before the overload.".to_owned()];
+        return vec!["It was ended by Ctrl-C before the overload.".to_owned()];
     };
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let kept = figures.goodput_share().map_or_else(|| "–".to_owned(), percent);
@@ -52,6 +52,22 @@ pub(super) fn sentences(figures: &OverloadFigures) -> Vec<String> {
         human_ms(micros(stage.served_p99())),
         human_ms(micros(SERVED_WITHIN))
     )];
+    if let Some(limited) = figures.limited() {
+        sentences.push(format!(
+            "At {}/s all that was not served was refused with 429: the peak is that of a limit for each address or person (each \
+             of the {} in line asked {:.0} times a minute then), and not the machine's.",
+            limited.offered_per_second,
+            figures.people,
+            figures.per_person_and_minute(limited)
+        ));
+    }
+    let joined = figures.joining.as_ref().map_or(0, |joining| joining.served.len());
+    if joined < u64::from(figures.people) {
+        sentences.push(format!(
+            "Only {joined} of {} got into the line at once; the others joined when they asked.",
+            figures.people
+        ));
+    }
     let sent = stage.sent() / f64::from(stage.offered_per_second.max(1));
     if sent < 0.95 {
         sentences.push(format!(
@@ -86,6 +102,9 @@ pub(super) fn document(figures: &OverloadFigures) -> Value {
         "peakPerSecond": figures.peak(),
         "goodputShare": figures.goodput_share(),
         "targetGoodputShare": GOODPUT_TARGET,
+        "people": figures.people,
+        "joining": figures.joining.as_ref().map(stage),
+        "peakIsALimits": figures.limited().is_some(),
         "ramp": figures.ramp.iter().map(stage).collect::<Vec<_>>(),
         "overload": figures.overload.as_ref().map(stage),
         "processes": surge::processes(&figures.usage),
@@ -103,6 +122,7 @@ fn stage(stage: &Stage) -> Value {
         "servedP99Micros": micros(stage.served_p99()),
         "refused": stage.refused.len(),
         "refusedP99Micros": stage.refused.value_at_quantile(0.99),
+        "tooMany": stage.too_many,
         "refusedWithoutRetryAfter": stage.without_advice,
         "otherAnswers": stage.other,
         "noAnswer": stage.no_answer,
@@ -117,6 +137,8 @@ fn float(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::stats::overload::tests::figures;
 
@@ -139,7 +161,10 @@ mod tests {
             "{:?}",
             sentences(&figures)
         );
+        figures.ramp[2] = Stage::new(140, Duration::from_secs(1));
+        (0..140).for_each(|_| figures.ramp[2].answer(429, true, Duration::ZERO));
+        assert!(sentences(&figures)[1].contains("asked 140 times a minute"), "{:?}", sentences(&figures));
         figures.overload = None;
-        assert!(sentences(&figures)[0].contains("ended before"));
+        assert!(sentences(&figures)[0].contains("before the overload"));
     }
 }

@@ -9,7 +9,7 @@ use super::chart::{Series, lines};
 use super::{human_ms, overload, seconds};
 use crate::stats::micros;
 use crate::stats::surge::SurgeFigures;
-use crate::usage::{Share, Total, Usage};
+use crate::usage::{Share, Taken, Total, Usage};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -20,11 +20,12 @@ pub(super) fn head() -> [String; 4] {
 
 pub(super) fn rows(usage: &Usage) -> Vec<[String; 4]> {
     let total = |total: Total<'_>| {
+        let known = |of: fn(&Taken) -> String| total.taken.as_ref().map_or_else(|| "–".to_owned(), of);
         [
             total.name.to_owned(),
-            cores(total.cores_mean),
-            cores(total.cores_max),
-            format!("{:.0} MiB", mib(total.memory_max_bytes)),
+            known(|taken| cores(taken.cores_mean)),
+            known(|taken| cores(taken.cores_max)),
+            known(|taken| format!("{:.0} MiB", mib(taken.memory_max_bytes))),
         ]
     };
     let mut rows: Vec<_> = usage.totals().into_iter().map(total).collect();
@@ -38,6 +39,11 @@ pub(super) fn rows(usage: &Usage) -> Vec<[String; 4]> {
 /// What has to be known of the generator to judge the figures, in sentences.
 pub(super) fn remarks(surge: &SurgeFigures) -> Vec<String> {
     let mut remarks = Vec::new();
+    let unseen: Vec<&str> =
+        surge.usage.totals().iter().filter(|total| total.taken.is_none()).map(|total| total.name).collect();
+    if !unseen.is_empty() {
+        remarks.push(format!("Nothing is known of {}: there was no such process.", unseen.join(", ")));
+    }
     if let Some(why) = &surge.usage.missing {
         remarks.push(format!("Not measured were the stack's processes: {why}."));
     }
@@ -94,7 +100,10 @@ pub(super) fn charts(usage: &Usage) -> String {
     let kinds = usage.kinds();
     let series = |value: fn(&Share) -> f64| {
         kinds.iter().map(move |(kind, indexes)| {
-            let sum = |each: &[Share]| indexes.iter().filter_map(|index| each.get(*index)).map(value).sum::<f64>();
+            let share = |each: &[Option<Share>], index: usize| each.get(index).copied().flatten();
+            let sum = |each: &[Option<Share>]| {
+                indexes.iter().filter_map(|index| share(each, *index)).map(|share| value(&share)).sum::<f64>()
+            };
             Series { name: kind, points: usage.samples.iter().map(|it| (seconds(it.at), sum(&it.each))).collect() }
         })
     };
@@ -109,8 +118,10 @@ pub(super) fn charts(usage: &Usage) -> String {
 
 pub(super) fn document(surge: &SurgeFigures) -> Value {
     let usage = &surge.usage;
-    let each = |shares: &[Share]| {
-        let share = |share: &Share| json!({ "cpuCores": share.cores, "memoryBytes": share.memory_bytes });
+    let each = |shares: &[Option<Share>]| {
+        let share = |share: &Option<Share>| {
+            share.map_or(Value::Null, |share| json!({ "cpuCores": share.cores, "memoryBytes": share.memory_bytes }))
+        };
         usage.names.iter().cloned().zip(shares.iter().map(share)).collect::<serde_json::Map<_, _>>()
     };
     let over_time = usage.samples.iter().map(|sample| {
@@ -134,8 +145,9 @@ pub(super) fn document(surge: &SurgeFigures) -> Value {
 pub(super) fn processes(usage: &Usage) -> Value {
     let total = |total: Total<'_>| {
         json!({
-            "name": total.name, "cpuCoresMean": total.cores_mean, "cpuCoresMax": total.cores_max,
-            "memoryMaxBytes": total.memory_max_bytes,
+            "name": total.name, "cpuCoresMean": total.taken.map(|taken| taken.cores_mean),
+            "cpuCoresMax": total.taken.map(|taken| taken.cores_max),
+            "memoryMaxBytes": total.taken.map(|taken| taken.memory_max_bytes),
         })
     };
     usage.totals().into_iter().map(total).collect()

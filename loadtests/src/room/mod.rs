@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::invariants::Stores;
 pub(crate) use judge::RoomJudge;
-pub(crate) use watch::RoomWatch;
+pub(crate) use watch::{RoomWatch, Watching};
 
 /// One consistent look at a room. It names the keys as the gateway does (`wr:v1:{<concert>}:…`).
 ///

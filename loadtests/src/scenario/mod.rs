@@ -7,6 +7,7 @@ pub(crate) mod journey;
 mod options;
 mod queue;
 mod requests;
+mod selling;
 pub(crate) mod surge;
 mod verdict;
 mod visitor;

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use crate::catalog::Concert;
 use crate::client::Client;
+use crate::invariants::Stores;
 use crate::report::Facts;
+use crate::room::{Limits, Rooms};
 use crate::schedule::Arrivals;
 use crate::target::TargetArgs;
 
@@ -65,7 +67,7 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && (0.001..=1_000_000.0).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.001 to 1000000 is expected".to_owned()),
@@ -76,6 +78,16 @@ impl RunArgs {
     pub(super) fn client(&self) -> Result<Client> {
         let in_flight = usize::try_from(self.max_requests_in_flight)?;
         Client::new(self.target.origin()?, Duration::from_secs(self.request_timeout_seconds), in_flight)
+    }
+
+    /// What a sale is judged by: the stores, which answer, and the limits of the room; none without checks.
+    pub(super) async fn judged_by(&self) -> Result<(Option<Stores>, Limits)> {
+        if self.no_check {
+            return Ok((None, Limits::default()));
+        }
+        let stores = self.target.stores()?;
+        Rooms::connect(&stores).await?;
+        Ok((Some(stores), self.target.limits()?))
     }
 
     /// The seed that was given, or a new one.

@@ -22,6 +22,8 @@ pub(crate) struct Stage {
     pub(crate) served: Histogram<u64>,
     /// The same of 429 and 503.
     pub(crate) refused: Histogram<u64>,
+    /// Those of `refused` that were a limit's: 429.
+    pub(crate) too_many: u64,
     /// Those of `refused` that do not say when to come back.
     pub(crate) without_advice: u64,
     /// Any other answer.
@@ -39,6 +41,10 @@ pub(crate) struct OverloadFigures {
     /// What finds no free connection for so long is not sent.
     pub(crate) patience: Duration,
     pub(crate) factor: u32,
+    /// How many stand in the line and ask by turns.
+    pub(crate) people: u32,
+    /// They all join. None: the run was ended before.
+    pub(crate) joining: Option<Stage>,
     pub(crate) ramp: Vec<Stage>,
     /// None: the run was ended before.
     pub(crate) overload: Option<Stage>,
@@ -52,6 +58,7 @@ impl Stage {
             length,
             served: histogram(3),
             refused: histogram(3),
+            too_many: 0,
             without_advice: 0,
             other: 0,
             no_answer: 0,
@@ -64,6 +71,7 @@ impl Stage {
             200 => self.served.saturating_record(micros(latency)),
             429 | 503 => {
                 self.refused.saturating_record(micros(latency));
+                self.too_many += u64::from(status == 429);
                 self.without_advice += u64::from(!has_retry_after);
             }
             _ => self.other += 1,
@@ -96,6 +104,27 @@ impl OverloadFigures {
         self.ramp.iter().map(Stage::goodput).fold(0.0, f64::max)
     }
 
+    /// What ended it before the overload, if anything did.
+    pub(crate) fn ended_by(&self) -> Option<&'static str> {
+        self.overload.is_none().then_some("Ctrl-C")
+    }
+
+    /// The first stage of the ramp that was not kept up with for no other reason than that a limit refused: then the peak is
+    /// that limit's, and not the machine's.
+    pub(crate) fn limited(&self) -> Option<&Stage> {
+        let missed = |stage: &&Stage| !stage.keeps_up();
+        let refused_by_limit = |stage: &&Stage| {
+            let asked = f64::from(stage.offered_per_second);
+            stage.goodput() + per_second(stage.too_many, stage.length) >= asked * 0.95
+        };
+        self.ramp.iter().find(missed).filter(refused_by_limit)
+    }
+
+    /// How often each of those in the line asked in a minute, at that rate.
+    pub(crate) fn per_person_and_minute(&self, stage: &Stage) -> f64 {
+        f64::from(stage.offered_per_second) * 60.0 / f64::from(self.people.max(1))
+    }
+
     /// Goodput under overload as a share of the peak.
     pub(crate) fn goodput_share(&self) -> Option<f64> {
         let peak = self.peak();
@@ -126,6 +155,8 @@ pub(crate) mod tests {
             connections: 10,
             patience: Duration::from_millis(100),
             factor: 10,
+            people: 60,
+            joining: Some(stage(30, 60, 0, 0)),
             ramp: vec![stage(50, 100, 0, 0), stage(100, 200, 0, 0), stage(140, 180, 100, 0)],
             overload: Some(stage(1_000, 190, 0, 1_800)),
             usage: Usage::default(),
@@ -143,11 +174,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_peak_that_is_a_limit_s_is_told_from_one_that_is_the_machine_s() {
+        let mut limited = figures();
+        assert!(limited.limited().is_none(), "what was late was late");
+        let refused = &mut limited.ramp[2];
+        *refused = stage(140, 200, 0, 0);
+        (0..80).for_each(|_| refused.answer(429, true, Duration::ZERO));
+        assert_eq!(limited.limited().map(|stage| limited.per_person_and_minute(stage)), Some(140.0));
+        limited.ramp[2] = stage(140, 200, 0, 80);
+        assert!(limited.limited().is_none(), "503 is no limit's");
+    }
+
+    #[test]
     fn a_refusal_that_does_not_say_when_to_come_back_is_counted() {
         let mut stage = Stage::new(1, Duration::from_secs(1));
         stage.answer(429, true, Duration::ZERO);
         stage.answer(503, false, Duration::ZERO);
         stage.answer(500, false, Duration::ZERO);
-        assert_eq!((stage.refused.len(), stage.without_advice, stage.other), (2, 1, 1));
+        assert_eq!((stage.refused.len(), stage.too_many, stage.without_advice, stage.other), (2, 1, 1, 1));
     }
 }

@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use proc_fs::{Processes, TICKS_PER_SECOND, Taken, busy_ticks};
+use proc_fs::{Counted, Processes, TICKS_PER_SECOND, busy_ticks};
 
 const PROC: &str = "/proc";
 /// What this program is called among the processes.
 pub(crate) const GENERATOR: &str = "generator";
-/// However long a run is, there are at most this many samples.
-const SAMPLES_MAX: u64 = 600;
+/// However long a run is, there are at most this many samples: where there would be more, two become one.
+const SAMPLES_MAX: usize = 600;
 
 const STRETCH_MIN: Duration = Duration::from_millis(100);
 
@@ -47,15 +47,15 @@ impl FromStr for Watched {
 pub(crate) struct UsageSample {
     /// Since the start of the run.
     pub(crate) at: Duration,
-    /// In the order of [`Usage::names`].
-    pub(crate) each: Vec<Share>,
+    /// In the order of [`Usage::names`]; `None` of one that was not there.
+    pub(crate) each: Vec<Option<Share>>,
     /// Cores that were busy, whatever with.
     pub(crate) machine_cores: f64,
 }
 
 impl UsageSample {
     pub(crate) fn others(&self) -> f64 {
-        (self.machine_cores - self.each.iter().map(|share| share.cores).sum::<f64>()).max(0.0)
+        (self.machine_cores - self.each.iter().flatten().map(|share| share.cores).sum::<f64>()).max(0.0)
     }
 }
 
@@ -82,25 +82,59 @@ pub(crate) struct Usage {
 #[derive(Debug, Clone)]
 pub(crate) struct Total<'a> {
     pub(crate) name: &'a str,
+    /// None: it was never there, or not for long enough to be measured.
+    pub(crate) taken: Option<Taken>,
+}
+
+/// What one process took while it was there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
     pub(crate) cores_mean: f64,
     pub(crate) cores_max: f64,
     pub(crate) memory_max_bytes: u64,
 }
 
+/// Two stretches of time as one.
+fn merged(pair: &[UsageSample]) -> Option<UsageSample> {
+    let (first, last) = (pair.first()?, pair.last()?);
+    let both = |one: &Option<Share>, other: &Option<Share>| match (one, other) {
+        (Some(one), Some(other)) => Some(Share {
+            cores: f64::midpoint(one.cores, other.cores),
+            memory_bytes: one.memory_bytes.max(other.memory_bytes),
+        }),
+        (one, other) => one.or(*other),
+    };
+    Some(UsageSample {
+        at: last.at,
+        each: first.each.iter().zip(&last.each).map(|(one, other)| both(one, other)).collect(),
+        machine_cores: f64::midpoint(first.machine_cores, last.machine_cores),
+    })
+}
+
 impl Usage {
+    /// Adds a sample. Of a run that lasts longer than was thought, the whole is kept, less finely.
+    fn add(&mut self, sample: UsageSample) {
+        if self.samples.len() >= SAMPLES_MAX {
+            self.samples = self.samples.chunks(2).filter_map(merged).collect();
+        }
+        self.samples.push(sample);
+    }
+
     pub(crate) fn totals(&self) -> Vec<Total<'_>> {
         self.names.iter().enumerate().map(|(index, name)| self.total(index, name)).collect()
     }
 
     fn total<'a>(&'a self, index: usize, name: &'a str) -> Total<'a> {
-        let shares: Vec<Share> = self.samples.iter().filter_map(|sample| sample.each.get(index).copied()).collect();
+        let of = |sample: &UsageSample| sample.each.get(index).copied().flatten();
+        let shares: Vec<Share> = self.samples.iter().filter_map(of).collect();
         let cores: Vec<f64> = shares.iter().map(|share| share.cores).collect();
-        Total {
-            name,
+        let memory = shares.iter().map(|share| share.memory_bytes).max();
+        let taken = memory.map(|memory_max_bytes| Taken {
             cores_mean: mean(&cores),
             cores_max: cores.into_iter().fold(0.0, f64::max),
-            memory_max_bytes: shares.iter().map(|share| share.memory_bytes).max().unwrap_or_default(),
-        }
+            memory_max_bytes,
+        });
+        Total { name, taken }
     }
 
     /// Mean and maximum of the cores that were busy, whatever with.
@@ -153,7 +187,7 @@ pub(crate) struct Measuring {
 #[derive(Debug)]
 struct Counters {
     at: Instant,
-    each: Vec<Option<Taken>>,
+    each: Vec<Option<Counted>>,
     busy_ticks: u64,
 }
 
@@ -176,7 +210,8 @@ impl UsageWatch {
             machine_cores: std::thread::available_parallelism().map_or(1, usize::from),
             missing,
         };
-        let every = Duration::from_secs(length_max.as_secs().div_ceil(SAMPLES_MAX).max(1));
+        let every =
+            Duration::from_secs(length_max.as_secs().div_ceil(u64::try_from(SAMPLES_MAX).unwrap_or(u64::MAX)).max(1));
         Self { watched: Arc::new(watched), usage: Arc::new(Mutex::new(usage)), every }
     }
 
@@ -198,11 +233,9 @@ impl UsageWatch {
             }
             let after = self.counters().await;
             if let (Some(before), Some(after)) = (&before, &after) {
-                let mut usage = self.usage();
-                let has_room = u64::try_from(usage.samples.len()).is_ok_and(|count| count < SAMPLES_MAX);
                 // A tick of a hundredth of a second says nothing of a stretch that is not much longer.
-                if has_room && after.at - before.at > STRETCH_MIN {
-                    usage.samples.push(between(before, after, started));
+                if after.at - before.at > STRETCH_MIN {
+                    self.usage().add(between(before, after, started));
                 }
             }
             before = after;
@@ -242,12 +275,11 @@ fn count(watched: &[Watched]) -> Option<Counters> {
 fn between(before: &Counters, after: &Counters, started: Instant) -> UsageSample {
     let seconds = (after.at - before.at).as_secs_f64().max(f64::MIN_POSITIVE);
     let cores = |ticks: u64| ticks_as_seconds(ticks) / seconds;
-    let share = |(before, after): (&Option<Taken>, &Option<Taken>)| match (before, after) {
+    let share = |(before, after): (&Option<Counted>, &Option<Counted>)| {
+        let (before, after) = (before.as_ref()?, after.as_ref()?);
         // A child that ended between two reads may be missing for a moment: never less than nothing.
-        (Some(before), Some(after)) => {
-            Share { cores: cores(after.cpu_ticks.saturating_sub(before.cpu_ticks)), memory_bytes: after.memory_bytes }
-        }
-        _ => Share::default(),
+        let cores = cores(after.cpu_ticks.saturating_sub(before.cpu_ticks));
+        Some(Share { cores, memory_bytes: after.memory_bytes })
     };
     UsageSample {
         at: after.at - started,
@@ -275,7 +307,7 @@ pub(crate) mod tests {
 
     /// Two seconds of a gateway with a replica, and of this program.
     pub(crate) fn usage() -> Usage {
-        let share = |cores, memory_bytes| Share { cores, memory_bytes };
+        let share = |cores, memory_bytes| Some(Share { cores, memory_bytes });
         let sample = |second, first, own| UsageSample {
             at: Duration::from_secs(second),
             each: vec![share(first, 50 << 20), share(0.25, 60 << 20), share(own, 70 << 20)],
@@ -293,10 +325,32 @@ pub(crate) mod tests {
     fn totals_are_means_and_maxima_and_replicas_are_of_one_kind() {
         let usage = usage();
         let totals = usage.totals();
-        assert!((totals[0].cores_mean - 0.75).abs() < 1e-9 && (totals[0].cores_max - 1.0).abs() < 1e-9);
-        assert_eq!(totals[2].memory_max_bytes, 70 << 20);
+        let (first, last) = (totals[0].taken.unwrap(), totals[2].taken.unwrap());
+        assert!((first.cores_mean - 0.75).abs() < 1e-9 && (first.cores_max - 1.0).abs() < 1e-9);
+        assert_eq!(last.memory_max_bytes, 70 << 20);
+        let mut died = usage.clone();
+        died.samples[1].each[0] = None;
+        assert!(
+            died.totals()[0].taken.is_some_and(|taken| (taken.cores_mean - 0.5).abs() < 1e-9),
+            "while it was there"
+        );
+        died.samples[0].each[0] = None;
+        assert!(died.totals()[0].taken.is_none(), "nothing is known of it");
         assert_eq!(usage.kinds(), BTreeMap::from([("gateway", vec![0, 1]), (GENERATOR, vec![2])]));
         assert_eq!(Usage::default().totals().len(), 0);
+    }
+
+    #[test]
+    fn a_run_is_kept_to_its_end_however_long_it_is() {
+        let mut long = Usage { samples: Vec::new(), ..usage() };
+        for second in 1..=5_000 {
+            long.add(UsageSample { at: Duration::from_secs(second), ..usage().samples[0].clone() });
+            assert!(long.samples.len() <= SAMPLES_MAX);
+        }
+        assert!(long.samples.len() > SAMPLES_MAX / 2);
+        assert_eq!(long.samples.last().map(|sample| sample.at), Some(Duration::from_secs(5_000)));
+        assert!(long.samples.is_sorted_by_key(|sample| sample.at));
+        assert!(long.totals()[0].taken.is_some_and(|taken| (taken.cores_mean - 0.5).abs() < 1e-9));
     }
 
     #[test]
@@ -312,13 +366,14 @@ pub(crate) mod tests {
         let started = Instant::now();
         let at = |second, ticks| Counters {
             at: started + Duration::from_secs(second),
-            each: vec![Some(Taken { cpu_ticks: ticks, memory_bytes: 5 }), None],
+            each: vec![Some(Counted { cpu_ticks: ticks, memory_bytes: 5 }), None],
             busy_ticks: ticks * 2,
         };
         let sample = between(&at(1, 100), &at(3, 200), started);
-        assert!((sample.each[0].cores - 0.5).abs() < 1e-9 && (sample.machine_cores - 1.0).abs() < 1e-9);
-        assert_eq!((sample.at, sample.each[1].memory_bytes), (Duration::from_secs(3), 0));
-        assert!(between(&at(1, 100), &at(3, 50), started).each[0].cores.abs() < 1e-9);
+        let cores = |sample: &UsageSample| sample.each[0].map(|share| share.cores).unwrap();
+        assert!((cores(&sample) - 0.5).abs() < 1e-9 && (sample.machine_cores - 1.0).abs() < 1e-9);
+        assert_eq!((sample.at, sample.each[1].is_none()), (Duration::from_secs(3), true));
+        assert!(cores(&between(&at(1, 100), &at(3, 50), started)).abs() < 1e-9);
     }
 
     #[tokio::test]
@@ -331,7 +386,7 @@ pub(crate) mod tests {
         assert_eq!(usage.missing.as_deref(), Some("it is elsewhere"));
         if cfg!(target_os = "linux") {
             assert_eq!(usage.names, [GENERATOR]);
-            assert!(usage.samples[0].each[0].memory_bytes > 0);
+            assert!(usage.samples[0].each[0].is_some_and(|share| share.memory_bytes > 0));
         }
     }
 }

@@ -24,7 +24,7 @@ struct Process {
 
 /// Of a process and all that it has started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct Counted {
     pub(super) cpu_ticks: u64,
     pub(super) memory_bytes: u64,
 }
@@ -46,9 +46,9 @@ impl Processes {
     }
 
     /// What `root` and its descendants took; `None` where there is no such process.
-    pub(super) fn taken(&self, proc: &Path, root: u32) -> Option<Taken> {
+    pub(super) fn taken(&self, proc: &Path, root: u32) -> Option<Counted> {
         self.by_id.get(&root)?;
-        let (mut taken, mut shared_max) = (Taken::default(), 0);
+        let (mut taken, mut shared_max) = (Counted::default(), 0);
         let mut left = vec![root];
         while let Some(id) = left.pop() {
             let Some(process) = self.by_id.get(&id) else { continue };
@@ -112,7 +112,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("sys")).unwrap();
         let processes = Processes::look(folder.path()).unwrap();
         let taken = processes.taken(folder.path(), 10).unwrap();
-        assert_eq!(taken, Taken { cpu_ticks: 558, memory_bytes: 151 * KIB });
+        assert_eq!(taken, Counted { cpu_ticks: 558, memory_bytes: 151 * KIB });
         assert_eq!(processes.taken(folder.path(), 13), None);
     }
 

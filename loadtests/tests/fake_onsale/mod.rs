@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     ChosenIsTaken,
     /// Those in line are told that nothing is left, and to wait.
     SaysNothingIsLeft,
+    /// The concert is never found by its id.
+    HidesTheConcert,
 }
 
 #[derive(Debug)]
@@ -138,8 +140,12 @@ async fn concerts(State(hall): State<Shared>) -> Json<Value> {
     Json(json!({ "data": [describe(&lock(&hall))], "pagination": { "totalPages": 1 } }))
 }
 
-async fn concert(State(hall): State<Shared>, Path(_): Path<Uuid>) -> Json<Value> {
-    Json(describe(&lock(&hall)))
+async fn concert(State(hall): State<Shared>, Path(_): Path<Uuid>) -> Response {
+    let hall = lock(&hall);
+    if hall.fault == Fault::HidesTheConcert {
+        return problem(404, "not_found");
+    }
+    Json(describe(&hall)).into_response()
 }
 
 async fn list_seats(State(hall): State<Shared>) -> Json<Value> {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::super::accounts::SessionMaker;
+use super::super::options::rate;
 use crate::catalog::Concert;
 use crate::client::{Answer, Client, Request};
 
@@ -26,6 +27,8 @@ const PRICE_WON: u32 = 110_000;
 const PRICE_STEP_WON: u32 = 1_000;
 /// Every core-api and gateway has heard of a new concert within this time.
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+/// PostgreSQL may take so long to take a role away.
+const DISMISSED_WITHIN: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// A gateway sees new settings with its next tick, four times a second.
 const SETTINGS_SEEN_WITHIN: Duration = Duration::from_secs(1);
@@ -34,13 +37,15 @@ const SETTINGS_SEEN_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct RoomArgs {
     /// Lets so many people in a second, fractions allowed [default: what the stack was started with]
-    #[arg(id = "set_admit_per_second", long = "set-admit-per-second", value_name = "PERSONS")]
+    #[arg(id = "set_admit_per_second", long = "set-admit-per-second", value_name = "PERSONS", value_parser = rate)]
     admit_per_second: Option<f64>,
     /// Lets so many in at once after a lull [default: what the stack was started with]
-    #[arg(id = "set_burst", long = "set-burst", value_name = "PERSONS")]
+    #[arg(id = "set_burst", long = "set-burst", value_name = "PERSONS",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     burst: Option<u32>,
     /// Lets so many be inside at a time [default: what the stack was started with]
-    #[arg(id = "set_max_active", long = "set-max-active", value_name = "PERSONS")]
+    #[arg(id = "set_max_active", long = "set-max-active", value_name = "PERSONS",
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     max_active: Option<u32>,
 }
 
@@ -68,7 +73,6 @@ impl RoomArgs {
 /// An account that may run sales for as long as it is needed. Nobody can log in to it: it has no password.
 pub(super) struct Manager<'a> {
     client: &'a Client,
-    user: UserId,
     session: String,
 }
 
@@ -92,12 +96,21 @@ impl<'a> Manager<'a> {
         .execute(database)
         .await
         .context("an administrator for the run can't be made")?;
-        Ok(Self { client, user, session: sessions.session(user, Role::Admin) })
+        Ok(Self { client, session: sessions.session(user, Role::Admin) })
     }
 
-    /// What was needed is done.
-    pub(super) async fn dismiss(self, database: &mut PgConnection) -> Result<()> {
-        sqlx::query("UPDATE users SET role = 'user' WHERE id = $1").bind(self.user.as_uuid()).execute(database).await?;
+    /// What was needed is done: whoever was made for this run, or for one that was killed before it could do this, may run
+    /// sales no longer.
+    pub(super) async fn dismiss_all(database: &mut PgConnection) -> Result<()> {
+        let dismissed = sqlx::query(
+            "UPDATE users SET role = 'user' WHERE email LIKE 'load-admin-%@load.example' AND role <> 'user'",
+        )
+        .execute(database);
+        tokio::time::timeout(DISMISSED_WITHIN, dismissed)
+            .await
+            .context("PostgreSQL does not answer")
+            .and_then(|done| Ok(done?))
+            .context("an administrator may be left: UPDATE users SET role = 'user' WHERE email LIKE 'load-admin-%@load.example'")?;
         Ok(())
     }
 

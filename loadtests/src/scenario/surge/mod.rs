@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use chrono::Utc;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use self::hall::{Manager, RoomArgs};
@@ -20,19 +19,18 @@ use self::overload::{Overload, OverloadArgs};
 use super::accounts::{Accounts, SessionMaker};
 use super::crowd::{self, Crowd};
 use super::options::RunArgs;
-use super::requests::Sender;
-use super::verdict;
-use super::visitor::{Entry, Plan, Visitor};
+use super::selling::Selling;
+use super::visitor::{Entry, Plan};
 use crate::catalog::Concert;
 use crate::cli::Verdict;
 use crate::client::Client;
-use crate::invariants::{Database, Finding, StoreWatch, Stores};
+use crate::invariants::{Finding, StoreWatch};
 use crate::progress;
 use crate::report::{self, Excused, Facts, Report, terminal};
-use crate::room::{Limits, RoomWatch, Rooms};
 use crate::schedule::Schedule;
+use crate::stats::Outcome;
+use crate::stats::overload::OverloadFigures;
 use crate::stats::surge::SurgeFigures;
-use crate::stats::{Outcome, Recorder};
 use crate::target::TargetArgs;
 use crate::usage::{UsageWatch, Watched};
 
@@ -72,24 +70,29 @@ pub(crate) struct SurgeArgs {
 pub(crate) async fn run(args: &SurgeArgs) -> Result<Verdict> {
     let run = Run::prepare(args).await?;
     terminal::print_start(&run.facts)?;
-    let interrupted = run.send_visitors(args).await;
+    let sale_ended_by = run.send_visitors(args).await;
     let overload = match &run.overload {
-        Some(overload) if interrupted.is_none() => Some(overload.run().await),
+        Some(overload) if sale_ended_by.is_none() => Some(overload.run().await),
         _ => None,
     };
-    crowd::leave_at_once_when_asked_again();
-    let mut findings = run.judge(args, interrupted).await;
+    let mut findings = run.selling.judge(args.run.order_slack_ms).await;
+    findings.push(run.sold_out(args, sale_ended_by));
     findings.extend(overload.as_ref().map(overload::finding));
+    findings.sort_by_key(|finding| finding.point);
     let report = Report {
         facts: run.facts.clone(),
-        interrupted,
+        interrupted: sale_ended_by.or(overload.as_ref().and_then(OverloadFigures::ended_by)),
         findings,
-        figures: run.recorder.snapshot(),
-        samples: run.watch.samples(),
+        figures: run.selling.recorder.snapshot(),
+        samples: run.selling.samples(),
         // The rest is to be told "later" at once; visitors come back then, and it is counted.
         excused: Excused::Busy,
         waits: None,
-        surge: Some(SurgeFigures { usage: run.usage.snapshot(), waited: run.client.waited_in_flight(), overload }),
+        surge: Some(SurgeFigures {
+            usage: run.usage.snapshot(),
+            waited: run.selling.client.waited_in_flight(),
+            overload,
+        }),
     };
     report::publish(&report, args.run.report.as_deref())
 }
@@ -97,16 +100,9 @@ pub(crate) async fn run(args: &SurgeArgs) -> Result<Verdict> {
 /// A run, ready to begin.
 struct Run {
     facts: Facts,
-    plan: Arc<Plan>,
-    client: Arc<Client>,
-    recorder: Arc<Recorder>,
-    /// None: the stores are not checked.
-    stores: Option<Stores>,
-    watch: RoomWatch,
-    store_watch: StoreWatch,
+    selling: Selling,
     usage: UsageWatch,
     overload: Option<Overload>,
-    seed: u64,
 }
 
 impl Run {
@@ -114,16 +110,13 @@ impl Run {
     async fn prepare(args: &SurgeArgs) -> Result<Self> {
         let client = args.run.client()?;
         let sessions = SessionMaker::new(TargetArgs::session_keys(args.session_secret_file.as_deref())?);
-        let stores = if args.run.no_check { None } else { Some(args.run.target.stores()?) };
-        if let Some(stores) = &stores {
-            Rooms::connect(stores).await?;
-        }
-        let limits = if args.run.no_check { Limits::default() } else { args.run.target.limits()? };
+        let judged_by = args.run.judged_by().await?;
         let processes = args.run.target.processes(&args.processes)?;
         let mut database = connect(&args.run.target.database_url()?).await?;
-        let (concert, line) = args.make_concerts(&client, &mut database, &sessions).await?;
+        let mut stop = Stop::listen()?;
+        let (concert, line) = args.make_concerts(&client, &mut database, &sessions, &mut stop).await?;
         let accounts = Arc::new(Accounts::new(sessions));
-        let took = args.make_accounts(&accounts, &mut database).await?;
+        let took = stop.or(args.make_accounts(&accounts, &mut database)).await?;
         let seed = args.run.seed();
         let length_max = Duration::from_secs(args.max_duration_seconds);
         let mut facts = args.run.facts("surge", client.origin(), concert.clone(), args.crowd(), seed);
@@ -142,71 +135,42 @@ impl Run {
             leave: true,
             best_when_taken: true,
         };
+        let store_watch = StoreWatch::every(Duration::from_secs(args.check_every_seconds));
         Ok(Self {
             facts,
-            plan: Arc::new(plan),
-            client: Arc::new(client),
-            recorder: Arc::new(Recorder::new(Instant::now(), length_max)),
-            stores,
-            watch: RoomWatch::new(limits),
-            store_watch: StoreWatch::every(Duration::from_secs(args.check_every_seconds)),
+            selling: Selling::new((plan, client, seed), judged_by, store_watch, length_max),
             usage: UsageWatch::new(processes, length_max),
             overload: overload.transpose()?,
-            seed,
         })
     }
 
+    /// Lets everybody in when their time comes, and waits until all are done. The answer says what ended it before that.
     async fn send_visitors(&self, args: &SurgeArgs) -> Option<&'static str> {
-        let started = self.recorder.started();
-        let watching = self.watch.start(self.stores.as_ref(), self.plan.concert, started);
-        let asking = self.store_watch.start(self.stores.as_ref(), self.plan.concert);
-        let measuring = self.usage.start(started);
+        let selling = &self.selling;
+        let watching = selling.watch();
+        let measuring = self.usage.start(selling.recorder.started());
         let (users, per_second) = args.crowd();
         let crowd = Crowd {
-            recorder: self.recorder.clone(),
+            recorder: selling.recorder.clone(),
             users,
-            schedule: Schedule::new(args.run.arrivals, users, per_second, self.seed),
+            schedule: Schedule::new(args.run.arrivals, users, per_second, selling.seed),
             length_max: Duration::from_secs(args.max_duration_seconds),
             too_long: "the time limit (--max-duration-seconds)",
         };
-        let reason = crowd.send(|number, arrival| self.visitor(number, arrival)).await;
+        let reason = crowd.send(|number, arrival| selling.visitor(number, arrival)).await;
+        // Before anything is waited for, unless another load follows: a Ctrl-C is to end that, and not this program.
+        if reason.is_some() || self.overload.is_none() {
+            crowd::leave_at_once_when_asked_again();
+        }
         measuring.end().await;
         watching.end().await;
-        asking.end().await;
         reason
-    }
-
-    fn visitor(&self, number: u32, arrival: Instant) -> impl Future<Output = Outcome> + use<> {
-        let (plan, client, recorder) = (self.plan.clone(), self.client.clone(), self.recorder.clone());
-        let rng = StdRng::seed_from_u64(self.seed ^ (u64::from(number) + 1).rotate_left(32));
-        async move {
-            let sender = Sender { client: &client, recorder: &recorder, rng };
-            Box::pin(Visitor { plan: &plan, sender, number }.visit(arrival)).await
-        }
-    }
-
-    /// All verdicts: of the stores, of the room while it was watched, and of what the visitors saw.
-    async fn judge(&self, args: &SurgeArgs, interrupted: Option<&'static str>) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if let Some(stores) = &self.stores {
-            findings = self.ask_database(stores).await.unwrap_or_else(|error| verdict::not_asked(&error));
-            findings.extend(self.store_watch.findings());
-            findings.extend(self.watch.findings());
-        }
-        findings.extend(self.recorder.read(|figures| report::seen_by_visitors(figures, args.run.order_slack_ms)));
-        findings.push(self.sold_out(args, interrupted));
-        findings.sort_by_key(|finding| finding.point);
-        findings
-    }
-
-    async fn ask_database(&self, stores: &Stores) -> Result<Vec<Finding>> {
-        verdict::of_database(&mut Database::connect(&stores.database_url).await?, &self.recorder).await
     }
 
     /// Nobody is to go home without a seat while there are any.
     fn sold_out(&self, args: &SurgeArgs, interrupted: Option<&'static str>) -> Finding {
         let (sold, went_without) =
-            self.recorder.read(|figures| (figures.seats_sold(), figures.outcome(Outcome::NoSeatLeft)));
+            self.selling.recorder.read(|figures| (figures.seats_sold(), figures.outcome(Outcome::NoSeatLeft)));
         let left = u64::from(args.seats).saturating_sub(sold);
         let broken = if went_without > 0 { left } else { 0 };
         let example = format!("{sold} of {} seats were sold, and {went_without} people got none", args.seats);
@@ -231,11 +195,17 @@ impl SurgeArgs {
         client: &Client,
         database: &mut PgConnection,
         sessions: &SessionMaker,
+        stop: &mut Stop,
     ) -> Result<(Concert, Option<Concert>)> {
-        let manager = Manager::appoint(client, database, sessions).await?;
-        let made = self.make_concerts_by(&manager).await;
+        // One whose run was killed may still be there.
+        Manager::dismiss_all(database).await?;
+        let made = stop.or(async {
+            let manager = Manager::appoint(client, database, sessions).await?;
+            self.make_concerts_by(&manager).await
+        });
+        let made = made.await;
         // Whatever became of it, nobody is left who may run sales.
-        manager.dismiss(database).await?;
+        Manager::dismiss_all(database).await?;
         made
     }
 
@@ -261,6 +231,23 @@ impl SurgeArgs {
         bar.finish_and_clear();
         made.context("the accounts can't be made")?;
         Ok(since.elapsed())
+    }
+}
+
+/// Ctrl-C while something is made that has to be cleared away: from here on it no longer ends this program by itself.
+struct Stop(Signal);
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        Ok(Self(signal(SignalKind::interrupt())?))
+    }
+
+    /// What comes of `work`, or an error once Ctrl-C was pressed.
+    async fn or<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            _ = self.0.recv() => bail!("ended by Ctrl-C before it began"),
+        }
     }
 }
 

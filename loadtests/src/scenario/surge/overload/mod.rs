@@ -17,6 +17,7 @@ use uuid::Uuid;
 use self::line::Line;
 use self::pump::{Pace, pump};
 use super::super::accounts::Accounts;
+use super::super::crowd;
 use crate::invariants::Finding;
 use crate::stats::overload::{OverloadFigures, Stage};
 use crate::usage::{UsageWatch, Watched};
@@ -84,6 +85,8 @@ impl Overload {
             connections: self.args.overload_connections,
             patience: Duration::from_millis(self.args.overload_patience_ms),
             factor: self.args.overload_factor,
+            people: self.people,
+            joining: None,
             ramp: Vec::new(),
             overload: None,
             usage: self.usage.snapshot(),
@@ -93,6 +96,8 @@ impl Overload {
             () = self.stages(&mut figures) => {}
             _ = tokio::signal::ctrl_c() => {}
         }
+        // Before anything is waited for: another Ctrl-C means it.
+        crowd::leave_at_once_when_asked_again();
         measuring.end().await;
         figures.usage = self.usage.snapshot();
         figures
@@ -102,7 +107,8 @@ impl Overload {
         eprintln!("overload: {} people join a line", self.people);
         let length = Duration::from_secs(self.people.div_ceil(JOINS_PER_SECOND).into());
         // Nobody goes away: all are needed.
-        self.stage(Pace { per_second: JOINS_PER_SECOND, length, patience: Duration::from_mins(10) }).await;
+        let pace = Pace { per_second: JOINS_PER_SECOND, length, patience: Duration::from_mins(10) };
+        figures.joining = Some(self.stage(pace).await);
         let patience = figures.patience;
         let mut per_second = RAMP_FIRST_PER_SECOND;
         let mut failed = 0;
@@ -130,9 +136,10 @@ impl Overload {
     }
 }
 
-/// What must hold of every answer, however many are asked for.
+/// What must hold of every answer, however many are asked for. Where it was ended before the overload, what was seen may be
+/// wrong already; that it was right is not known.
 pub(super) fn finding(figures: &OverloadFigures) -> Finding {
-    let stages = || figures.ramp.iter().chain(&figures.overload);
+    let stages = || figures.joining.iter().chain(&figures.ramp).chain(&figures.overload);
     let sum = |count: fn(&Stage) -> u64| stages().map(count).sum::<u64>();
     let kinds = [
         (sum(|stage| stage.without_advice), "429 or 503 without Retry-After"),
@@ -142,7 +149,11 @@ pub(super) fn finding(figures: &OverloadFigures) -> Finding {
     let broken = kinds.iter().map(|(count, _)| count).sum();
     let seen = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let title = "under overload each request that was sent was served, or told by 429 or 503 when to come back";
-    Finding::new(4, "overload_answers", title, broken, seen.collect())
+    let finding = Finding::new(4, "overload_answers", title, broken, seen.collect());
+    match figures.ended_by() {
+        Some(by) if broken == 0 => finding.not_checked(&format!("it was ended by {by} before the overload")),
+        _ => finding,
+    }
 }
 
 #[expect(
@@ -171,6 +182,17 @@ mod tests {
         assert_eq!(broken(|stage| stage.answer(500, true, Duration::ZERO)).broken, 1);
         assert_eq!(broken(|stage| stage.no_answer += 3).examples, ["3 sent and not answered"]);
         assert_eq!(broken(|stage| stage.not_sent += 3).broken, 0, "that is the generator's affair");
+        let mut joining = figures();
+        joining.joining.iter_mut().for_each(|stage| stage.answer(500, true, Duration::ZERO));
+        assert_eq!(finding(&joining).broken, 1, "who is not let into the line is not served");
+    }
+
+    #[test]
+    fn what_was_ended_before_the_overload_has_not_passed() {
+        let mut ended = OverloadFigures { overload: None, ..figures() };
+        assert!(!finding(&ended).is_checked());
+        ended.ramp.iter_mut().for_each(|stage| stage.no_answer += 1);
+        assert!(finding(&ended).is_broken(), "what was seen was seen");
     }
 
     #[test]
