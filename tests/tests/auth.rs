@@ -39,7 +39,7 @@ enum About {
 }
 
 /// Every operation that needs credentials.
-const OPERATIONS: [(&str, About); 64] = [
+const OPERATIONS: [(&str, About); 66] = [
     ("logOut", About::Oneself),
     ("refreshSession", About::Refresh),
     ("changePassword", About::Oneself),
@@ -75,6 +75,8 @@ const OPERATIONS: [(&str, About); 64] = [
     ("closeQueue", About::Site),
     ("admitFromQueue", About::Site),
     ("listQueueChanges", About::Site),
+    ("findUser", About::Site),
+    ("findVisitor", About::Site),
     ("getVisitor", About::Site),
     ("removeVisitor", About::Site),
     ("listAdminChanges", About::Site),
