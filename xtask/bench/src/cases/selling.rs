@@ -32,7 +32,7 @@ const PAYMENT: What = What {
 };
 
 /// How many concerts are sold in one round, and how many more by pgbench.
-const CONCERTS_PER_ROUND: u32 = 12;
+const CONCERTS_PER_ROUND: u32 = 24;
 /// Payments that are prepared for one side of a round.
 const PAYMENTS: u32 = 24_000;
 const USERS: &str = include_str!("../../../../core-api/benches/payment_cost/users.sql");
