@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
 
 use crate::client::{Answer, Request};
 use crate::support::{Concert, World, eventually};
@@ -81,4 +82,26 @@ async fn seat_locks(world: &World, concerts: &[&Concert]) -> usize {
         all += count.unwrap().parse::<usize>().unwrap();
     }
     all
+}
+
+/// Has another try take over the idempotency key `lost` as soon as it is taken.
+pub(crate) async fn lose_a_key(world: &World) {
+    world
+        .execute(
+            "CREATE FUNCTION take_over() RETURNS TRIGGER LANGUAGE plpgsql AS
+                 $$ BEGIN UPDATE idempotency_keys SET attempt = gen_random_uuid() WHERE key = 'lost'; RETURN NEW; END $$;
+             CREATE TRIGGER take_over AFTER INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION take_over()",
+        )
+        .await;
+}
+
+/// Lets nothing be written, by a trigger of this name and kind, whose `column` is `id`.
+pub(crate) async fn poison(world: &World, (column, id): (&str, Uuid), (name, kind): (&str, &str)) {
+    world
+        .execute(&format!(
+            "CREATE FUNCTION {name}() RETURNS TRIGGER LANGUAGE plpgsql AS
+                 $$ BEGIN IF NEW.{column} = '{id}' THEN RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END $$;
+             CREATE {kind} FOR EACH ROW EXECUTE FUNCTION {name}()"
+        ))
+        .await;
 }

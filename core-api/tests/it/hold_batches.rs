@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Request};
-use crate::gathering::{Gate, WAITING, behind};
+use crate::gathering::{Gate, WAITING, behind, lose_a_key, poison};
 use crate::support::{Concert, Person, World, eventually, world};
 
 /// Somebody who may hold seats of a concert.
@@ -128,14 +128,6 @@ async fn a_poisoned_hold_fails_alone() {
     let concert = world.concert(8, "10").await;
     let people = buyers(&world, &concert, 4).await;
     // One can't be written, and one only turns out so at the commit.
-    let poison = |name: &str, kind: &str| {
-        format!(
-            "CREATE FUNCTION {name}() RETURNS TRIGGER LANGUAGE plpgsql AS
-                 $$ BEGIN IF NEW.seat_id = '{}' THEN RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END $$;
-             CREATE {kind} FOR EACH ROW EXECUTE FUNCTION {name}();",
-            concert.seats[0]
-        )
-    };
     for (turn, (name, kind)) in [
         ("at_write", "TRIGGER at_write BEFORE INSERT ON reservations"),
         ("at_commit", "CONSTRAINT TRIGGER at_commit AFTER INSERT ON reservations DEFERRABLE INITIALLY DEFERRED"),
@@ -143,7 +135,7 @@ async fn a_poisoned_hold_fails_alone() {
     .into_iter()
     .enumerate()
     {
-        world.execute(&poison(name, kind)).await;
+        poison(&world, ("seat_id", concert.seats[0]), (name, kind)).await;
         let requests = vec![
             reserve(&world, &people[1], &seat(&concert, 0)),
             reserve(&world, &people[2], &seat(&concert, 1 + turn)),
@@ -194,14 +186,7 @@ async fn a_superseded_attempt_takes_only_itself_out() {
     let world = world().await;
     let concert = world.concert(3, "10").await;
     let people = buyers(&world, &concert, 3).await;
-    // As soon as its key is taken, another try takes it over.
-    world
-        .execute(
-            "CREATE FUNCTION take_over() RETURNS TRIGGER LANGUAGE plpgsql AS
-                 $$ BEGIN UPDATE idempotency_keys SET attempt = gen_random_uuid() WHERE key = 'lost'; RETURN NEW; END $$;
-             CREATE TRIGGER take_over AFTER INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION take_over()",
-        )
-        .await;
+    lose_a_key(&world).await;
     let requests = vec![
         reserve(&world, &people[1], &seat(&concert, 0)).key("lost"),
         reserve(&world, &people[2], &seat(&concert, 1)).key("kept"),

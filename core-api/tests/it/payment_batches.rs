@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::client::{Answer, Request};
-use crate::gathering::{WAITING, behind};
+use crate::gathering::{WAITING, behind, lose_a_key, poison};
 use crate::support::{Concert, Person, World, eventually, world};
 
 /// People with a balance and a held seat each.
@@ -101,19 +101,13 @@ async fn a_poisoned_payment_fails_alone() {
     let concert = world.concert(6, "10").await;
     let people = holders(&world, &concert, &["10"; 6]).await;
     // One can't be written, and one only turns out so at the commit.
-    let poison = |id: Uuid, name: &str, kind: &str| {
-        format!(
-            "CREATE FUNCTION {name}() RETURNS TRIGGER LANGUAGE plpgsql AS
-                 $$ BEGIN IF NEW.reservation_id = '{id}' THEN RAISE EXCEPTION 'poison'; END IF; RETURN NEW; END $$;
-             CREATE {kind} FOR EACH ROW EXECUTE FUNCTION {name}();"
-        )
-    };
-    world.execute(&poison(people[2].1, "at_write", "TRIGGER at_write BEFORE INSERT ON payments")).await;
+    let poisoned = ("reservation_id", people[2].1);
+    poison(&world, poisoned, ("at_write", "TRIGGER at_write BEFORE INSERT ON payments")).await;
     for at_commit in [false, true] {
         if at_commit {
             world.execute("DROP TRIGGER at_write ON payments").await;
             let kind = "CONSTRAINT TRIGGER at_commit AFTER INSERT ON payments DEFERRABLE INITIALLY DEFERRED";
-            world.execute(&poison(people[2].1, "at_commit", kind)).await;
+            poison(&world, poisoned, ("at_commit", kind)).await;
         }
         let (opener, others) = if at_commit { (3, [2, 4, 5]) } else { (0, [1, 2, 2]) };
         let requests = others.iter().map(|other| pay(&world, &people[*other].0, people[*other].1)).collect();
@@ -161,14 +155,7 @@ async fn a_superseded_attempt_takes_only_itself_out() {
     let world = world().await;
     let concert = world.concert(3, "10").await;
     let people = holders(&world, &concert, &["10", "10", "10"]).await;
-    // As soon as its key is taken, another try takes it over.
-    world
-        .execute(
-            "CREATE FUNCTION take_over() RETURNS TRIGGER LANGUAGE plpgsql AS
-                 $$ BEGIN UPDATE idempotency_keys SET attempt = gen_random_uuid() WHERE key = 'lost'; RETURN NEW; END $$;
-             CREATE TRIGGER take_over AFTER INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION take_over()",
-        )
-        .await;
+    lose_a_key(&world).await;
     let requests =
         vec![pay(&world, &people[1].0, people[1].1).key("lost"), pay(&world, &people[2].0, people[2].1).key("kept")];
     let answers = gathered(&world, (&people[0].0, people[0].1), requests).await;

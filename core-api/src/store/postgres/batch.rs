@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Db, within};
 use crate::domain::Fault;
-use crate::domain::effect::{Answer, Claim, Done};
+use crate::domain::effect::{Answer, Claim, Done, Record};
 
 /// What became of one order of a batch.
 #[derive(Debug)]
@@ -113,6 +113,37 @@ pub(super) async fn lock_claims(
     .fetch_all(connection)
     .await?;
     Ok(owned.into_iter().collect())
+}
+
+/// The orders of a batch that are done, each with what it came to.
+pub(super) fn done<'a, O, T, R>(
+    orders: &'a [O],
+    verdicts: &'a [Verdict<T, R>],
+) -> impl Iterator<Item = (&'a O, &'a Done<T>)> {
+    orders.iter().zip(verdicts).filter_map(|(order, verdict)| match verdict {
+        Verdict::Done(done) => Some((order, done)),
+        Verdict::Refused(_) | Verdict::Alone => None,
+    })
+}
+
+/// What one order comes to, by `decision` over what is locked: `None` where it can't be decided from that. Whether its
+/// attempt still owns its key is asked before: a superseded one takes only itself out.
+pub(super) fn verdict<T, R>(
+    record: &Record<T>,
+    owned: &HashSet<Uuid>,
+    decision: impl FnOnce() -> Option<Result<T, R>>,
+) -> Verdict<T, R> {
+    if record.claim.as_ref().is_some_and(|claim| !owned.contains(&claim.attempt)) {
+        return Verdict::Alone;
+    }
+    match decision() {
+        None => Verdict::Alone,
+        Some(Err(refusal)) => Verdict::Refused(refusal),
+        Some(Ok(outcome)) => {
+            let answer = (record.render)(&outcome);
+            Verdict::Done(Done { outcome, answer })
+        }
+    }
 }
 
 /// Answers that are to be kept under their keys, as columns.

@@ -1,6 +1,6 @@
 //! Many holds in one transaction; what is left out is held by itself with [`Db::hold`], which waits for locks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::batch::{BatchError, Failure, KeptAnswers, Verdict, all, lock_claims};
+use super::batch::{BatchError, Failure, KeptAnswers, Verdict, all, done, lock_claims, verdict};
 use super::reservations::{HoldRules, NewHold, hold_lock};
 use super::{Db, money, unreadable, utc};
 use crate::domain::Fault;
@@ -55,24 +55,12 @@ async fn hold_locked(
     let claims = orders.iter().filter_map(|order| order.record.claim.as_ref());
     let owned = lock_claims(connection, claims).await?;
     let mut book = HoldBook::new(free, users, now, TimeDelta::seconds(rules.hold_seconds.into()));
-    let verdicts: Vec<HoldVerdict> = orders.iter().map(|order| decide(&mut book, order, &owned)).collect();
+    let verdicts: Vec<HoldVerdict> = orders
+        .iter()
+        .map(|order| verdict(&order.record, &owned, || book.hold(&order.hold.order, &order.hold.ids)))
+        .collect();
     write(connection, orders, &verdicts).await?;
     Ok(verdicts)
-}
-
-/// Whether an attempt still owns its key is asked before anything is decided: a superseded one takes only itself out.
-fn decide(book: &mut HoldBook, order: &HoldOrder, owned: &HashSet<Uuid>) -> HoldVerdict {
-    if order.record.claim.as_ref().is_some_and(|claim| !owned.contains(&claim.attempt)) {
-        return Verdict::Alone;
-    }
-    match book.hold(&order.hold.order, &order.hold.ids) {
-        None => Verdict::Alone,
-        Some(Err(refusal)) => Verdict::Refused(refusal),
-        Some(Ok(outcome)) => {
-            let answer = (order.record.render)(&outcome);
-            Verdict::Done(Done { outcome, answer })
-        }
-    }
 }
 
 /// The users, each with a concert, of whom nobody else changes what they have of it until the transaction ends: the lock
@@ -164,11 +152,7 @@ struct Columns {
 impl Columns {
     fn of(orders: &[HoldOrder], verdicts: &[HoldVerdict]) -> Self {
         let mut columns = Self::default();
-        for (order, verdict) in orders.iter().zip(verdicts) {
-            if let Verdict::Done(done) = verdict {
-                columns.add(order, done);
-            }
-        }
+        done(orders, verdicts).for_each(|(order, done)| columns.add(order, done));
         columns
     }
 

@@ -1,6 +1,6 @@
 //! Many payments in one transaction; what is left out is paid by itself with [`Db::pay`], which waits for locks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::batch::{BatchError, Failure, KeptAnswers, Verdict, all, lock_claims};
+use super::batch::{BatchError, Failure, KeptAnswers, Verdict, all, done, lock_claims, verdict};
 use super::payments::METHOD;
 use super::reservations::status;
 use super::{Db, money, unreadable, utc};
@@ -55,24 +55,12 @@ async fn pay_locked(connection: &mut PgConnection, orders: &[PaymentOrder]) -> R
     let Some(now) = now else { return Ok(orders.iter().map(|_| Verdict::Alone).collect()) };
     let owned = lock_claims(connection, claims(orders)).await?;
     let mut book = PaymentBook::new(reservations, balances, now);
-    let verdicts: Vec<PaymentVerdict> = orders.iter().map(|order| decide(&mut book, order, &owned)).collect();
+    let verdicts: Vec<PaymentVerdict> = orders
+        .iter()
+        .map(|order| verdict(&order.record, &owned, || book.pay(order.user, &order.reservations)))
+        .collect();
     write(connection, orders, &verdicts, &book).await?;
     Ok(verdicts)
-}
-
-/// Whether an attempt still owns its key is asked before anything is decided: a superseded one takes only itself out.
-fn decide(book: &mut PaymentBook, order: &PaymentOrder, owned: &HashSet<Uuid>) -> PaymentVerdict {
-    if order.record.claim.as_ref().is_some_and(|claim| !owned.contains(&claim.attempt)) {
-        return Verdict::Alone;
-    }
-    match book.pay(order.user, &order.reservations) {
-        None => Verdict::Alone,
-        Some(Err(refusal)) => Verdict::Refused(refusal),
-        Some(Ok(outcome)) => {
-            let answer = (order.record.render)(&outcome);
-            Verdict::Done(Done { outcome, answer })
-        }
-    }
 }
 
 async fn lock_reservations(
@@ -145,11 +133,7 @@ struct Columns {
 impl Columns {
     fn of(orders: &[PaymentOrder], verdicts: &[PaymentVerdict]) -> Self {
         let mut columns = Self::default();
-        for (order, verdict) in orders.iter().zip(verdicts) {
-            if let Verdict::Done(done) = verdict {
-                columns.add(order, done);
-            }
-        }
+        done(orders, verdicts).for_each(|(order, done)| columns.add(order, done));
         columns
     }
 
