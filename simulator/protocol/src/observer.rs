@@ -99,6 +99,13 @@ impl State {
         if self.visitors.iter().any(|other| other.at(position).is_some()) {
             self.breaks(Property::PositionGivenTwice);
         }
+        if let Some(join) = self.visitors[visitor].live_mut() {
+            if join.end_is_lost {
+                join.place = Place::Left;
+            } else {
+                self.breaks(Property::PositionLost);
+            }
+        }
         if self.visitors.iter().flat_map(|other| other.joins).flatten().any(|join| epoch < join.oldest) {
             self.breaks(Property::TwoEpochs);
         }
@@ -208,6 +215,13 @@ impl State {
                 join.admission_is_lost |= !admission.is_empty() && !is_known(admission);
             }
         }
+    }
+
+    /// Whether Redis or the record knows that a person got a position.
+    pub(crate) fn is_known(&self, who: usize, position: u8) -> bool {
+        let recorded = self.record.people[who].filter(|row| !row.is_late).map(|row| row.word.standing);
+        let held = self.room.and_then(|room| room.people[who]);
+        held.into_iter().chain(recorded).any(|standing| standing.position == position)
     }
 
     /// What the parties that survive say of a person. A row that was written late is from an epoch that is over, and

@@ -135,6 +135,13 @@ pub fn mended() -> Vec<Scenario> {
     ]
     .into_iter()
     .map(|(name, is_new, bounds)| Scenario { name, rules: Rules::mended(), bounds, is_new, breaks: None })
+    .chain([Scenario {
+        name: "a loss, a crash, and no look into the record at the first meeting",
+        rules: Rules::mended().without(Switch::FirstMeetingAsksRecord),
+        bounds: Bounds { losses: 1, pauses: 1, crashes: 1, ..TIGHT },
+        is_new: false,
+        breaks: None,
+    }])
     .collect()
 }
 

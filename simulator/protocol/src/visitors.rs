@@ -5,7 +5,7 @@ use crate::message::{Message, Sent};
 use crate::observer::end_of;
 use crate::rules::{Rules, Switch};
 use crate::scripts::{deliver, is_lost};
-use crate::state::{GAP, Moment, Place, Row, Standing, State};
+use crate::state::{GAP, Join, Moment, Place, Row, Standing, State};
 
 /// A signed token: a position, and the epoch that gave or confirmed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +14,13 @@ pub(crate) struct Token {
     epoch: u8,
 }
 
-/// A visitor without a live position joins.
+/// A visitor joins. With a live position they do so on a device that has no token. If only the token knows of the position, the
+/// design promises nothing, and the model leaves it out.
 pub(crate) fn join(rules: Rules, state: &mut State, visitor: usize, gateway: usize) -> Option<()> {
     let lag = state.bounds.lag;
     let person = &state.visitors[visitor];
-    if state.bounds.joins == 0 || person.live().is_some() || person.joins.iter().all(Option::is_some) {
+    let is_unknown = |join: &Join| !state.is_known(visitor, join.position);
+    if state.bounds.joins == 0 || person.joins.iter().all(Option::is_some) || person.live().is_some_and(is_unknown) {
         return None;
     }
     enter(rules, state, gateway, true)?;
