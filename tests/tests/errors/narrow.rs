@@ -8,13 +8,13 @@ use e2e::spec::Spec;
 use http::Method;
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
 use crate::any::provoke_of;
 use crate::ledger::{Ledger, OUT_OF_FILES};
 use crate::raw::Connection;
 use crate::request::{NOBODY, Request, World, name};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests in progress that one address may have.
 const CONNECTIONS: usize = 2;
 /// Fewer files than a process has open as it starts, and as many as nginx is given in tests.
