@@ -1,12 +1,14 @@
 //! A site of few means: no record, no key for webhooks, and little room at every edge.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::spec::Spec;
 use http::Method;
 use stack::onsale::{Onsale, OnsaleOptions};
+use stack::proc_fs::{PROC, Processes};
 use stack::redis::{Redis, RedisOptions};
 use stack::wait::PATIENCE;
 
@@ -141,11 +143,12 @@ async fn provoke_one_by_one(world: &World<'_>, code: &str) -> Result<()> {
 
 /// Lets the workers of an nginx have so many files open.
 fn limit_files(master: u32, files: u32) -> Result<()> {
-    let workers = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
-    ensure!(!workers.trim().is_empty(), "nginx has no workers");
-    for worker in workers.split_whitespace() {
+    let processes = Processes::read(Path::new(PROC))?;
+    let workers = processes.children(master);
+    ensure!(!workers.is_empty(), "nginx has no workers");
+    for worker in workers {
         let limited = std::process::Command::new("prlimit")
-            .args(["--pid", worker, &format!("--nofile={files}:")])
+            .args(["--pid", &worker.to_string(), &format!("--nofile={files}:")])
             .status()
             .context("prlimit")?;
         ensure!(limited.success(), "prlimit: {limited}");
