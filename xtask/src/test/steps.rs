@@ -43,7 +43,7 @@ pub(super) enum Step {
     Fuzz,
     /// The pages in Chromium
     Browser,
-    /// Syntax of shell scripts
+    /// Shell scripts, by bash and shellcheck
     Scripts,
     /// docker-compose.yml
     Compose,
@@ -222,15 +222,14 @@ fn check_scripts() -> Result<Outcome> {
     let root = stack::project_root();
     let mut scripts = vec![root.join(".ci/run")];
     find_scripts(&root, &mut scripts)?;
-    let has_shellcheck = programs::find("shellcheck").is_some();
     for script in &scripts {
         programs::output(programs::command("bash").arg("-n").arg(script))?;
-        if has_shellcheck {
-            programs::output(programs::command("shellcheck").arg(script))?;
-        }
     }
-    let how = if has_shellcheck { "bash -n and shellcheck" } else { "bash -n (shellcheck is not installed)" };
-    ui::say(&format!("  {} scripts, {how}", scripts.len()));
+    if let Err(error) = ui::install(&[Tool::Shellcheck]) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    programs::output(programs::command("shellcheck").args(&scripts))?;
+    ui::say(&format!("  {} scripts", scripts.len()));
     Ok(Outcome::Passed)
 }
 
