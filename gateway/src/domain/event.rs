@@ -43,8 +43,10 @@ pub enum Happened {
     Removed,
     /// Paid for everything, which ended the admission.
     Paid,
-    /// The room lost its memory.
+    /// The room's state was lost or rolled back; an epoch began.
     Lost,
+    /// Everybody is back after that.
+    Rebuilt,
     /// The draw was made, among as many entries as `position` says.
     Drawn,
 }
@@ -68,6 +70,7 @@ impl Happened {
             Self::Removed => "removed",
             Self::Paid => "paid",
             Self::Lost => "lost",
+            Self::Rebuilt => "rebuilt",
             Self::Drawn => "drawn",
         }
     }
@@ -126,6 +129,7 @@ fn happened(what: &str, detail: Option<&str>) -> Option<Happened> {
         "removed" => Happened::Removed,
         "paid" => Happened::Paid,
         "lost" => Happened::Lost,
+        "rebuilt" => Happened::Rebuilt,
         "drawn" => Happened::Drawn,
         _ => return None,
     })

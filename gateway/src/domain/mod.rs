@@ -7,6 +7,7 @@ mod estimate;
 mod event;
 mod outlook;
 mod protected;
+pub mod recovery;
 mod settings;
 mod standing;
 mod view;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::recovery::{Epoch, Moment};
 use super::{SettingsInForce, reach};
 
 /// How far the draw of a room has come.
@@ -35,42 +36,50 @@ impl DrawState {
 }
 
 /// A room's numbers at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoomCounts {
-    /// Which life of the room it is.
-    pub epoch: u32,
+    /// The epoch.
+    pub epoch: Epoch,
     /// When it was read, in ms, by the clock of Redis.
     pub now_ms: i64,
-    /// Changes to the room so far: a room that shows fewer has lost its latest part.
-    pub changes: u64,
+    /// Changes to the room in this epoch.
+    pub version: u64,
     /// The highest position given.
     pub seq: u32,
-    /// The highest position that had its turn.
+    /// People who joined in this epoch.
+    pub joins: u64,
+    /// The highest position that was offered.
     pub frontier: u32,
     /// People in line.
     pub waiting: u32,
-    /// People whose turn came while they were absent.
+    /// People who were skipped.
     pub away: u32,
     /// People near the front who were heard of.
     pub present: u32,
-    /// Turns that may be claimed.
+    /// Offers that can be claimed.
     pub offers: u32,
     /// People inside.
     pub leased: u32,
     /// People in the draw who have no position yet.
     pub gathered: u32,
-    /// Turns given so far.
+    /// Offers made so far.
     pub admitted: u64,
-    /// Turns passed over so far, because somebody was absent.
+    /// People skipped so far.
     pub passed_over: u64,
-    /// When turns begin, in ms of Unix time; 0 where they have.
+    /// When admissions begin, in ms of Unix time; 0 where they have.
     pub opens_at_ms: i64,
-    /// Whether what the room has forgotten is still being put back.
+    /// Whether people are still being put back after a loss.
     pub rebuilding: bool,
-    /// How many numbers took part in the draw.
+    /// How many entries took part in the draw.
     pub entries: u32,
     /// Batches of events that are not recorded yet.
     pub unrecorded: u32,
+    /// What the room's state reflected when it was last found lost; words that are not newer change nothing.
+    pub base: Moment,
+    /// The frontier then.
+    pub base_frontier: u32,
+    /// While it is rebuilt: the position up to which everybody is back.
+    pub rebuilt_up_to: u32,
 }
 
 /// Positions and how many people in line are before them: exact at the front, interpolated further back.
@@ -167,7 +176,7 @@ impl RoomView {
 #[derive(Debug, Default)]
 pub struct RateMeter {
     samples: VecDeque<Sample>,
-    epoch: u32,
+    epoch: Epoch,
     settings_version: u32,
     known: Option<MeasuredPace>,
 }
@@ -276,8 +285,9 @@ pub(crate) mod tests {
         RoomCounts {
             epoch: 1,
             now_ms: 1_000_000,
-            changes: 1,
+            version: 1,
             seq: 0,
+            joins: 0,
             frontier: 0,
             waiting: 0,
             away: 0,
@@ -291,6 +301,9 @@ pub(crate) mod tests {
             rebuilding: false,
             entries: 0,
             unrecorded: 0,
+            base: Moment::default(),
+            base_frontier: 0,
+            rebuilt_up_to: 0,
         }
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::pages::Site;
 use super::rate_limit::Counts;
 use crate::config::Config;
+use crate::store::record::Record;
 use crate::upstream::CoreApi;
 use crate::worker::Rooms;
 
@@ -29,6 +30,8 @@ pub struct Shared {
     pub(super) clock: SharedClock,
     sessions: Sessions,
     pub(super) rooms: Rooms,
+    /// What operators read and change of the record, if there is one.
+    pub(super) record: Option<Record>,
     pub(super) core: CoreApi,
     pub(super) counts: Counts,
     pub(super) pages: &'static Site,
@@ -48,6 +51,7 @@ impl AppState {
         config: Config,
         clock: SharedClock,
         rooms: Rooms,
+        record: Option<Record>,
         core: CoreApi,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
@@ -63,6 +67,7 @@ impl AppState {
             clock,
             sessions,
             rooms,
+            record,
             core,
             counts,
             pages,

@@ -4,27 +4,28 @@
 use std::sync::Arc;
 
 use common::ids::UserId;
-use lua::StoreError;
 use metrics::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::room::Answered;
 use super::room::{Request, Room};
-use crate::domain::{QueueError, Standing};
-use crate::store::Arrivals;
+use crate::domain::QueueError;
+use crate::store::{Arrivals, PollToken, RoomError};
 
 /// The most that one call carries: about two milliseconds of Redis.
 const MAX_BATCH: usize = 512;
 
-type Answer = oneshot::Sender<Result<Standing, QueueError>>;
+type Answer = oneshot::Sender<Result<Answered, QueueError>>;
 
 /// Takes the room's requests to Redis until `stopping`.
 pub(super) async fn run(room: Arc<Room>, mut requests: mpsc::Receiver<Request>, stopping: CancellationToken) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     loop {
         tokio::select! {
-            taken = requests.recv_many(&mut batch, MAX_BATCH) => if taken == 0 { return },
+            biased;
             () = stopping.cancelled() => return,
+            taken = requests.recv_many(&mut batch, MAX_BATCH) => if taken == 0 { return },
         }
         serve(&room, &mut batch).await;
     }
@@ -32,15 +33,15 @@ pub(super) async fn run(room: Arc<Room>, mut requests: mpsc::Receiver<Request>, 
 
 async fn serve(room: &Room, batch: &mut Vec<Request>) {
     let mut joins: (Vec<UserId>, Vec<Answer>) = Default::default();
-    let mut polls: (Vec<(UserId, u32, u32)>, Vec<Answer>) = Default::default();
+    let mut polls: (Vec<PollToken>, Vec<Answer>) = Default::default();
     for request in batch.drain(..) {
         match request {
             Request::Join { user, answer } => {
                 joins.0.push(user);
                 joins.1.push(answer);
             }
-            Request::Poll { user, position, epoch, answer } => {
-                polls.0.push((user, position, epoch));
+            Request::Poll { token, answer } => {
+                polls.0.push(token);
                 polls.1.push(answer);
             }
         }
@@ -56,7 +57,7 @@ async fn serve(room: &Room, batch: &mut Vec<Request>) {
         answer(room, &joins.0, joins.1, joined);
     }
     if let Some(polled) = polled {
-        let users: Vec<UserId> = polls.0.iter().map(|(user, ..)| *user).collect();
+        let users: Vec<UserId> = polls.0.iter().map(|token| token.user).collect();
         answer(room, &users, polls.1, polled);
     }
 }
@@ -67,17 +68,20 @@ fn note_size(sizes: &Histogram, people: usize) {
     }
 }
 
-/// Tells each their own; one who has stopped listening is none of our business.
-fn answer(room: &Room, users: &[UserId], waiting: Vec<Answer>, arrivals: Result<Arrivals, StoreError>) {
+/// Answers each person. Some may have stopped listening, which is fine.
+fn answer(room: &Room, users: &[UserId], waiting: Vec<Answer>, arrivals: Result<Arrivals, RoomError>) {
     match arrivals {
         Ok(arrivals) => {
             room.note_arrivals(users, &arrivals);
-            for (answer, arrival) in waiting.into_iter().zip(arrivals.people) {
-                let _ = answer.send(arrival.standing.ok_or(QueueError::Rebuilding));
+            for (answer, arrival) in waiting.into_iter().zip(&arrivals.people) {
+                let _ = answer.send(Ok(Answered { arrival: *arrival, epoch: arrivals.seen.epoch }));
             }
         }
         Err(error) => {
-            let error = QueueError::StoreAway(error.to_string());
+            if let RoomError::Lost(lost) = error {
+                room.note_lost(lost);
+            }
+            let error = QueueError::from(error);
             for answer in waiting {
                 let _ = answer.send(Err(error.clone()));
             }

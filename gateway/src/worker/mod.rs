@@ -11,13 +11,14 @@ mod batch;
 mod chart;
 mod draw;
 mod measure;
-mod recent;
+mod recovery;
 mod room;
 mod rooms;
 mod sessions;
 mod tick;
 mod upkeep;
 mod waits;
+mod words;
 
 pub use chart::{Failures, WatchedChart};
 pub use room::{Room, Turning};

@@ -37,8 +37,9 @@ pub(crate) async fn follow_ended_sessions(
         };
         let pause = if more { Duration::ZERO } else { PAUSE };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = stopping.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

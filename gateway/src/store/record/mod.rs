@@ -3,6 +3,7 @@
 
 mod history;
 mod restore;
+mod room_record;
 mod settings;
 mod write;
 
@@ -15,7 +16,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
 pub use history::{VisitorEvent, VisitorRow};
-pub use restore::{LastKnown, RecordedPerson};
+pub use restore::RoomRow;
+pub use room_record::{Recorded, RoomRecord};
 pub use settings::{Changed, StoredSettings};
 pub use write::{Written, WrittenRow};
 
