@@ -44,17 +44,7 @@ impl Lifecycle {
     /// Runs `task` until it ends. One that ends before it was asked to, or panics, stops the process: a service that
     /// has silently lost its sweeper is worse than one that restarts.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_until(&self.stopping, name, task);
-    }
-
-    /// The same for a task that is also asked to end by `stopping`, a child of [`Self::stopping`].
-    pub fn spawn_until(
-        &self,
-        stopping: &CancellationToken,
-        name: &'static str,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let (lifecycle, stopping) = (self.clone(), stopping.clone());
+        let (lifecycle, stopping) = (self.clone(), self.stopping.clone());
         let handle = self.tasks.spawn(task);
         self.tasks.spawn(async move {
             let outcome = handle.await;

@@ -42,7 +42,6 @@ async fn measure(people: usize, batch: usize, recorded: bool) -> (f64, f64, f64)
     let store = QueueStore::new(Client::new(&settings).unwrap());
     let keys = RoomKeys::of(ConcertId::generate());
     let context = RoomContext { recorded, ..RoomContext::new(ROOM.into()) };
-    store.open_first(&keys, &context).await.unwrap();
     let users: Vec<UserId> = (0..people).map(|_| UserId::generate()).collect();
     // Whoever walks in while the room is idle is not in line.
     store.join(&keys, &context, &(0..100).map(|_| UserId::generate()).collect::<Vec<_>>()).await.unwrap();

@@ -40,7 +40,6 @@ async fn polls_far_from_the_front_cause_no_commands() {
 
     let store = QueueStore::new(Client::new(&settings).unwrap());
     let (keys, context) = (RoomKeys::of(concert), RoomContext::new(STILL.into()));
-    store.open_first(&keys, &context).await.unwrap();
     let users: Vec<UserId> = (0..NEAR + FAR).map(|_| UserId::generate()).collect();
     let mut epoch = 0;
     for part in users.chunks(500) {

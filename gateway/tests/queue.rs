@@ -103,9 +103,7 @@ async fn joining_with_a_ticket_gets_a_place_back_that_the_room_has_forgotten() {
         let request = site.http.post(format!("{}/queue/token", site.url)).bearer_auth(site.session_of(second));
         let request = request.header("cookie", format!("QueueToken={ticket}"));
         let answer = Answer::of(request.json(&json!({ "concertId": concert }))).await;
-        if answer.status != 200 {
-            answer.is_problem(503, "service_unavailable");
-        } else if site
+        if site
             .config
             .tickets
             .verify(&answer.token())
@@ -117,7 +115,6 @@ async fn joining_with_a_ticket_gets_a_place_back_that_the_room_has_forgotten() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!((again.body["status"].as_str(), &again.body["queueInfo"]["position"]), (Some("waiting"), &json!(3)));
-    // The first one, who has not come back yet, must not be passed.
     let stranger = site.join(UserId::generate(), concert).await;
     assert_eq!(stranger.body["status"], "waiting", "nobody walks in while others are coming back");
     assert!(stranger.body["queueInfo"]["position"].as_u64().unwrap() > 1_000);

@@ -282,6 +282,6 @@ async fn a_replica_that_takes_over_without_the_last_writes_is_told_them_again() 
 
     until_served(&site, &answers[29].token()).await;
     until_back(&redis, concert, &before).await;
-    site.until(&answers[3].token(), "admitted").await;
-    site.until(&answers[15].token(), "left").await;
+    assert_eq!(site.status(&answers[3].token()).await.body["status"], "admitted");
+    assert_eq!(site.status(&answers[15].token()).await.body["status"], "left");
 }

@@ -9,18 +9,16 @@
 -- KEYS     [1] the concert's leases (sorted set: user -> lease end in ms), only read
 --          [2] the concert's passes (hash: user -> position:nonce), only read
 --          [3] the concert's fence (a counter that only rises)
---          [4] the concert's waiting room (hash: epoch, rebuilding, frontier …), only read
---          [5] the admissions' absolute ends (hash: user -> cap in ms), only read
---          [6..] one lock per seat, in the order of the request
+--          [4] the concert's waiting room (hash: epoch, rebuilding …), only read
+--          [5..] one lock per seat, in the order of the request
 -- ARGV     [1] user  [2] the pass as position:nonce  [3] lock's life in ms  [4] now in ms, 0 for Redis' own time
 -- RETURNS  'held', fence             the locks' value is `user:fence`
 --          'taken', n                the n-th seat, from 1, is locked already; nothing was changed
---          'not_admitted', 0         no live lease with this pass, or its admission is past its absolute end: a hold that was
---                                    taken before keeps its owner in, but no new one does; nothing was changed
---          'unknown', 0              no such lease, but the room lost its state and can learn of it yet
--- COST     O(seats), 5 commands and 2 per seat
-local LEASES, PASSES, FENCE, ROOM, CAPS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local FIRST_SEAT = 6
+--          'not_admitted', 0         no live lease with this pass; nothing was changed
+--          'unknown', 0              the same, but the room has lost its memory and may learn of the lease yet
+-- COST     O(seats), 4 commands and 2 per seat
+local LEASES, PASSES, FENCE, ROOM = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local FIRST_SEAT = 5
 local user, pass, life_ms, now_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 if now_ms == 0 then
@@ -30,16 +28,9 @@ end
 
 local lease_end_ms = tonumber(redis.call('ZSCORE', LEASES, user)) or 0
 if lease_end_ms <= now_ms or redis.call('HGET', PASSES, user) ~= pass then
-  local room = redis.call('HMGET', ROOM, 'epoch', 'rebuilding', 'frontier', 'server')
-  -- No admission was ever given behind the frontier: a pass that says so is from a later moment than the room.
-  local position = tonumber(string.match(pass, '^%d+')) or 0
-  -- Another Redis process than the one that the room was opened in may lack the admission.
-  local server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  local is_known = room[1] and room[2] ~= '1' and position <= (tonumber(room[3]) or 0) and room[4] == server
+  local room = redis.call('HMGET', ROOM, 'epoch', 'rebuilding')
+  local is_known = room[1] and room[2] ~= '1'
   return { is_known and 'not_admitted' or 'unknown', 0 }
-end
-if (tonumber(redis.call('HGET', CAPS, user)) or lease_end_ms) <= now_ms then
-  return { 'not_admitted', 0 }
 end
 
 for n = FIRST_SEAT, #KEYS do

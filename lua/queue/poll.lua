@@ -1,46 +1,52 @@
 #!lua
--- poll: where people are who are next or may be: claims offers, and brings skipped people back into line.
+-- poll: where people are whose turn has come or may have: takes up offers, brings back who was set aside, and puts back
+-- the bearer of a ticket that a room without memory no longer knows.
 --
--- ATOMIC   all of it: an offer is claimed or runs out, never both
--- RETRY    safe at any time: a claimed lease is answered again
--- KEYS     [1..14] the room's keys, see room.lua
--- ARGV     [1..6] the room's arguments, see room.lua
---          [7] presence_ms: for how long a person who just polled counts as present
---          [8..] three for each person: user, and of their token the position and the epoch; of a pass, which names none, 0
--- RETURNS  epoch, now_ms, version, then for each person: state, position, detail, lease_end_ms; or LOST, see room.lua,
---          with the epoch and the position of a token that proves it
---          state: 1 waiting, 2 admitted, 3 left, 4 expired, 6 gathering (position is the entry), 7 rebuilding (not known
---          yet), 8 unknown (the record decides)
---          detail: an admission's nonce; 0 where an offer must wait for its claim (lease_end_ms: for how many ms); else -1
+-- ATOMIC   all of it: an offer is taken up or runs out, never both
+-- RETRY    safe at any time: a lease taken up is answered again
+-- KEYS     [1..12] the room's keys, see room.lua
+-- ARGV     [1..8] the room's arguments, see room.lua
+--          [9] presence_ms: for how long one who just polled counts as present
+--          [10..] three for each person: user, position and epoch of the ticket (epoch 0: nothing to put back)
+-- RETURNS  epoch, now_ms, changes, then for each person: state, position, nonce (-1 unless admitted), lease_end_ms
+--          state: 1 waiting, 2 admitted, 3 left, 4 expired, 6 gathering (position is the entry), 7 rebuilding (not
+--          known yet)
 -- COST     O(log n) a person; about 5 commands each
-local FIRST = 8
--- A valid token of this epoch, or of a later one, proves that the room knew more once. A pass names no epoch, but positions
--- only rise.
-if not is_lost then
-  for i = FIRST, #ARGV, 3 do
-    local position, epoch = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-    if epoch > room.epoch or (epoch == room.epoch or epoch == 0) and position > room.seq then
-      is_lost = true
-      LOST[5], LOST[6] = math.max(LOST[5], epoch), math.max(LOST[6], position)
+ensure_room()
+local presence_ms = tonumber(ARGV[9])
+local reply = { room.epoch, now, 0 }
+
+-- A ticket from an earlier life of the room: its bearer goes back to their own position. Where a room began without
+-- knowing of that life, somebody may have been given the number since: the older ticket keeps it.
+local function put_back(user, position)
+  for _, set in ipairs({ WAITING, AWAY }) do
+    for _, other in ipairs(redis.call('ZRANGE', set, position, position, 'BYSCORE')) do
+      room.seq = room.seq + 1
+      redis.call('ZADD', set, room.seq, other)
+      note('moved', other, room.seq)
     end
   end
+  room.seq = math.max(room.seq, position + tonumber(ARGV[7]))
+  redis.call('ZADD', WAITING, position, user)
+  redis.call('ZADD', PRESENT, now + presence_ms, user)
+  note(is_undrawn() and 'entered' or 'restored', user, position)
+  return is_undrawn() and STATE.gathering or STATE.waiting, position, -1, 0
 end
-if is_lost then return LOST end
-update_draw()
-local presence_ms = tonumber(ARGV[7])
-local answers = {}
 
-for i = FIRST, #ARGV, 3 do
-  local user, position = ARGV[i], tonumber(ARGV[i + 1])
-  local state, at, detail, lease_end = STATE.rebuilding, position, -1, 0
-  if is_rebuilt(position) then
-    state, at, detail, lease_end = arrive(user, presence_ms)
-    if not state then state, at, detail, lease_end = ended(user, position) or STATE.unknown, position, -1, 0 end
-  end
-  local n = #answers
-  answers[n + 1], answers[n + 2], answers[n + 3], answers[n + 4] = state, at, detail, lease_end
+local function unknown(user, position, epoch)
+  local expired, left = redis.call('ZSCORE', EXPIRED, user), redis.call('ZSCORE', LEFT, user)
+  if epoch > 0 and epoch < room.epoch and not expired and not left then return put_back(user, position) end
+  if expired then return STATE.expired, position, -1, 0 end
+  return (room.rebuilding and not left) and STATE.rebuilding or STATE.left, position, -1, 0
+end
+
+for i = 10, #ARGV, 3 do
+  local user, position, epoch = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local state, at, nonce, lease_end = arrive(user, presence_ms)
+  if not state then state, at, nonce, lease_end = unknown(user, position, epoch) end
+  local n = #reply
+  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = state, at, nonce, lease_end
 end
 save()
-local reply = head()
-for i = 1, #answers do reply[3 + i] = answers[i] end
+reply[3] = room.changes
 return reply

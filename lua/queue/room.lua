@@ -1,50 +1,47 @@
--- room: the prelude of every verb of the waiting room. It is placed in front of each of them, after its first line.
+-- room: what every verb of the waiting room begins with. It is put in front of each of them, after its first line.
 --
 -- A person is in exactly one of: WAITING, AWAY, OFFERS, LEASES, GATHERED, or none.
---   waiting --offered--> offers --claimed by a poll--> leases --end of the lease--> none
---   waiting --skipped, because absent--> away --polls again--> waiting, at its own position
+--   waiting --offered its turn--> offers --claimed by a poll--> leases --end of the lease--> none
+--   waiting --its turn, and absent--> away --polls again--> waiting, at its own position
 --   offers --not claimed in time--> away
 --   waiting --the draw at the opening--> gathered --dealt a position--> waiting
 --
--- KEYS[1] room      HASH    epoch, version, seq, joins, frontier, nonce, admitted, passed_over, buckets, rebuild, draw, settings, tick,
---                           the Redis process
--- KEYS[2] waiting   ZSET    user -> position               people in line
--- KEYS[3] away      ZSET    user -> position               people who were absent when they were next
+-- KEYS[1] room      HASH    epoch, seq, frontier, nonce, admitted, passed_over, changes, bucket…, rebuild…, draw, entries, settings, tick's
+-- KEYS[2] waiting   ZSET    user -> position               those in line
+-- KEYS[3] away      ZSET    user -> position               those whose turn came while they were absent
 -- KEYS[4] present   ZSET    user -> time in ms             until when a person near the front counts as present
--- KEYS[5] offers    ZSET    user -> time in ms             until when an offer can be claimed
+-- KEYS[5] offers    ZSET    user -> time in ms             until when a turn may be claimed
 -- KEYS[6] leases    ZSET    user -> time in ms             until when an admission lasts
 -- KEYS[7] passes    HASH    user -> position:nonce         which admission an offer or a lease is
--- KEYS[8] expired   ZSET    user -> time in ms             people whose lease ran out in the last hour
--- KEYS[9] left      ZSET    user -> time in ms             people who left in the last hour
--- KEYS[10] caps     HASH    user -> time in ms             the absolute end of an admission; only a live hold reaches past it
--- KEYS[11] gathered ZSET    user -> entry                  people in the draw without a position
+-- KEYS[8] expired   ZSET    user -> time in ms             whose lease ran out, of late
+-- KEYS[9] left      ZSET    user -> time in ms             who left, of late
+-- KEYS[10] caps     HASH    user -> time in ms             until when use may renew a lease at most, where use renews
+-- KEYS[11] gathered ZSET    user -> entry                  who takes part in the draw and has no position yet
 -- KEYS[12] events   STREAM  what happened, until it is recorded
--- KEYS[13] words    HASH    user -> word                   while the room is rebuilt: what gateways still know of people
--- KEYS[14] ended    HASH    user -> position               up to which position of a person an entry of `expired` or `left` counts
 --
--- ARGV[1] now in ms, 0 for Redis TIME (tests pass another time)
+-- ARGV[1] now in ms, 0 for Redis TIME (anything else is a test's)
 -- ARGV[2] the settings that the caller knows, as JSON: `RoomSettings` in the gateway. The room keeps those of the highest
---         version that any caller brought; version 0 holds where no operator has set any, and gives way to any other.
--- ARGV[3] when the sale opens in ms, used where the settings name no time; 0 for open, -1 where the sale is over
--- ARGV[4] seen_epoch  ARGV[5] seen_version: the caller's evidence, the last epoch that it was answered from and the highest
---         version in it; 0 where it has seen nothing. A room that shows less lost its state, or the latest part of it.
--- ARGV[6] 1 where events are recorded, else 0
+--         version that anyone brought; version 0 is what holds where nobody has set anything, and gives way to any other.
+-- ARGV[3] when the sale opens in ms, which counts where the settings name no time; 0 for open, -1 where it is over
+-- ARGV[4] seen_position  ARGV[5] seen_epoch  ARGV[6] seen_changes: the highest number, in which life of the room, and
+--         after how many changes to it, that the caller has seen; 0 where it has seen nothing. They tell a room that
+--         lost its memory, or its latest part, from a new one.
+-- ARGV[7] gap: how far numbers jump after a loss
+-- ARGV[8] 1 where somebody records the events and can restore a room, else 0
 local ROOM, WAITING, AWAY, PRESENT = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local OFFERS, LEASES, PASSES, EXPIRED, LEFT = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local CAPS, GATHERED, EVENTS, WORDS, ENDED = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local CAPS, GATHERED, EVENTS = KEYS[10], KEYS[11], KEYS[12]
 
-local STATE = { waiting = 1, admitted = 2, left = 3, expired = 4, closed = 5, gathering = 6, rebuilding = 7, unknown = 8 }
--- After a rebuild reached the front: how long no offer is made. People near the front poll every second or two, and those
--- whom only their own token knows must be back before anyone is let in.
-local RETURN_MS = 4000
--- Epochs are tenths of a second since 2025 or more: a later life has the higher number, whatever the clocks do.
+local STATE = { waiting = 1, admitted = 2, left = 3, expired = 4, closed = 5, gathering = 6, rebuilding = 7 }
+-- How long nobody is given a turn after a loss: whoever is near the front polls every second or two, and has to be back
+-- in line before turns are given again. Those further back are back before their turn can come, at the rate that is set.
+local REBUILD_MS = 5000
+-- Epochs are tenths of a second since 2025, so that 32 bits last until 2038 and a later life has the higher number.
 local EPOCH_ZERO_MS = 1735689600000
--- Above every position that can be recorded (a 32-bit integer) there is none.
-local MAX_POSITION = 2147483647
 local ENDED_KEPT_MS = 3600000
--- The stream of events that are not recorded yet: entries and bytes at most; the oldest give way.
-local EVENTS_MAX, EVENT_BYTES_MAX = 200000, 268435456
-local RECORDED = ARGV[6] == '1'
+-- Entries of the stream that wait to be recorded at most; the oldest give way.
+local EVENTS_MAX = 200000
+local RECORDED = ARGV[8] == '1'
 
 local now = tonumber(ARGV[1])
 if now == 0 then
@@ -52,126 +49,87 @@ if now == 0 then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local fields = redis.call('HMGET', ROOM, 'epoch', 'version', 'seq', 'joins', 'frontier', 'nonce', 'admitted', 'passed_over',
-  'bucket', 'claims', 'bucket_at_ms', 'rebuilding', 'base_epoch', 'base_version', 'rebuilt_up_to', 'return_until_ms', 'draw',
-  'entries', 'settings', 'event_bytes', 'server')
--- A whole number from 0 to `max`, or nil: what something else wrote into the room is not read as a number.
-local function whole(text, max)
-  local number = tonumber(text)
-  return number and number >= 0 and number <= max and number == math.floor(number) and number or nil
-end
+local fields = redis.call('HMGET', ROOM, 'epoch', 'seq', 'frontier', 'nonce', 'admitted', 'changes', 'bucket',
+  'bucket_at_ms', 'rebuild_until_ms', 'rebuilding', 'draw', 'entries', 'settings', 'passed_over')
 local room = {
-  epoch = whole(fields[1], 9007199254740991),
-  version = whole(fields[2], 9007199254740991),
-  seq = whole(fields[3], MAX_POSITION),
-  joins = whole(fields[4], 9007199254740991) or 0,
-  frontier = whole(fields[5], MAX_POSITION) or 0,
-  nonce = whole(fields[6], 1023) or 0,
-  admitted = whole(fields[7], 9007199254740991) or 0,
-  passed_over = whole(fields[8], 9007199254740991) or 0,
-  rebuilding = fields[12] == '1',
-  base_epoch = whole(fields[13], 9007199254740991) or 0,
-  base_version = whole(fields[14], 9007199254740991) or 0,
-  rebuilt_up_to = whole(fields[15], MAX_POSITION) or 0,
-  return_until_ms = tonumber(fields[16]) or 0,
-  draw = fields[17] or '',
-  entries = whole(fields[18], MAX_POSITION) or 0,
-  settings_text = fields[19],
-  event_bytes = tonumber(fields[20]) or 0,
-  server = fields[21],
+  epoch = tonumber(fields[1]),
+  seq = tonumber(fields[2]) or 0,
+  frontier = tonumber(fields[3]) or 0,
+  nonce = tonumber(fields[4]) or 0,
+  admitted = tonumber(fields[5]) or 0,
+  passed_over = tonumber(fields[14]) or 0,
+  changes = tonumber(fields[6]) or 0,
+  rebuild_until_ms = tonumber(fields[9]) or 0,
+  rebuilding = fields[10] == '1',
+  draw = fields[11] or '',
+  entries = tonumber(fields[12]) or 0,
+  settings_text = fields[13] or ARGV[2],
 }
-
--- A clock that was set back must not hold offers back for longer than a loss does. `save` writes it down.
-local is_clamped = room.return_until_ms > now + RETURN_MS
-if is_clamped then room.return_until_ms = now + RETURN_MS end
-
--- Whether the room lost its state or the latest part of it, as far as this caller can see.
-local seen_epoch, seen_version = tonumber(ARGV[4]), tonumber(ARGV[5])
--- The Redis process that runs this. A restart or a failover changes it, and only those can lose writes that were answered: an
--- epoch ends with the process that it was opened in. Asking costs about as much as ten commands.
-local server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-local is_lost = not (room.epoch and room.version and room.seq) or room.server ~= server or room.epoch < seen_epoch
-  or room.epoch == seen_epoch and room.version < seen_version
--- What each verb returns then, having changed nothing: the gateway opens the next epoch. The last two are what is known to have
--- been given: the epoch and position of a token, and the room's own highest position.
-local LOST = { -1, now, room.epoch or 0, room.version or 0, 0, room.seq or 0 }
-
-local given_settings = cjson.decode(ARGV[2])
-local is_readable, settings = pcall(cjson.decode, room.settings_text or ARGV[2])
-if not is_readable then settings, room.settings_text = given_settings, nil end
+local settings = cjson.decode(room.settings_text)
 local rate_until_now = settings.admitPerSecond
 if room.settings_text ~= ARGV[2] then
-  if not room.settings_text or given_settings.version > settings.version
-    or given_settings.version == 0 and settings.version == 0 then
-    settings, room.settings_text = given_settings, ARGV[2]
+  local given = cjson.decode(ARGV[2])
+  if given.version > settings.version or given.version == 0 and settings.version == 0 then
+    settings, room.settings_text = given, ARGV[2]
   end
 end
 local is_over = tonumber(ARGV[3]) < 0
 -- A sale that is over closes the room, however the room is set.
 local is_closed = is_over or settings.mode == 'closed'
 local opens_at_ms = settings.opensAtMs > 0 and settings.opensAtMs or math.max(0, tonumber(ARGV[3]))
--- Two token buckets of the same rate and size: offers that can be made now, and offers that can be claimed now. They are
--- refilled by the time that passed, at the rate that was set in that time. A clock set back refills nothing.
-local refill = math.max(0, now - (tonumber(fields[11]) or now)) * rate_until_now / 1000
-local bucket = math.min(settings.burst, (tonumber(fields[9]) or settings.burst) + refill)
-local claims = tonumber(fields[10]) or settings.burst
--- An operator's extra offers put the bucket of claims above its size until they are claimed.
-claims = math.max(claims, math.min(settings.burst, claims + refill))
+-- The token bucket: turns that may be given now, refilled by the time that passed, at the rate that was set in that time.
+-- A clock set back refills nothing.
+local bucket = math.min(settings.burst, (tonumber(fields[7]) or settings.burst)
+  + math.max(0, now - (tonumber(fields[8]) or now)) * rate_until_now / 1000)
 
 local events = {}
--- Notes an event for the record: what, who, at which position, and details.
+-- Notes an event for the record: what, who, at which position, and what else there is to know.
 local function note(kind, user, position, detail)
   if RECORDED then
     events[#events + 1] = kind .. ' ' .. user .. ' ' .. position .. (detail and (' ' .. detail) or '')
   end
 end
 
--- Adds the events to the stream. An entry's id is the epoch's start and the room's version, so that the record orders by what
--- the room did, not by clocks.
-local function write_events()
-  if #events == 0 then return end
-  local text = table.concat(events, '\n')
-  local id = string.format('%.0f-%.0f', EPOCH_ZERO_MS + room.epoch * 100, room.version)
-  if room.event_bytes + #text > EVENT_BYTES_MAX then
-    -- An eighth of the entries at once, so that it does not happen with every call.
-    redis.call('XTRIM', EVENTS, 'MAXLEN', math.floor(redis.call('XLEN', EVENTS) * 7 / 8))
-    room.event_bytes = math.floor(room.event_bytes * 7 / 8)
-  end
-  room.event_bytes = room.event_bytes + #text
-  local at = string.format('%.0f', now)
-  local epoch, version = string.format('%.0f', room.epoch), string.format('%.0f', room.version)
-  local added = redis.pcall('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, id, 'at', at, 'epoch', epoch, 'version', version,
-    'events', text)
-  if type(added) == 'table' and added.err then
-    -- Another version of Onsale wrote to the stream under a later id; ids go on behind it.
-    redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*', 'at', at, 'epoch', epoch, 'version', version, 'events', text)
-  end
-end
-
 -- Writes the room back, and the events with it. Every verb that changes anything ends with it.
 local function save()
-  room.version = room.version + 1
-  write_events()
-  redis.call('HSET', ROOM, 'epoch', string.format('%.0f', room.epoch), 'version', string.format('%.0f', room.version),
-    'seq', room.seq, 'joins', room.joins, 'frontier', room.frontier, 'nonce', room.nonce, 'admitted', room.admitted,
-    'passed_over', room.passed_over, 'bucket', bucket, 'claims', claims, 'bucket_at_ms', string.format('%.0f', now),
-    'draw', room.draw, 'entries', room.entries, 'event_bytes', room.event_bytes)
-  if room.settings_text ~= fields[19] then
+  room.changes = room.changes + 1
+  redis.call('HSET', ROOM, 'epoch', room.epoch, 'seq', room.seq, 'frontier', room.frontier, 'nonce', room.nonce,
+    'admitted', room.admitted, 'passed_over', room.passed_over, 'changes', room.changes, 'bucket', bucket, 'bucket_at_ms', now,
+    'draw', room.draw, 'entries', room.entries)
+  if room.settings_text ~= fields[13] then
     redis.call('HSET', ROOM, 'settings', room.settings_text)
   end
-  if is_clamped then redis.call('HSET', ROOM, 'return_until_ms', string.format('%.0f', room.return_until_ms)) end
+  if #events > 0 then
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*', 'at', string.format('%.0f', now), 'epoch', room.epoch,
+      'events', table.concat(events, '\n'))
+  end
 end
 
--- The first numbers of every answer. What a call changed is saved before.
-local function head()
-  return { room.epoch, now, room.version }
-end
-
--- People who come before the opening take part in the draw; from the opening on, newcomers do not.
-local function update_draw()
+-- Begins the room where Redis does not know it: at first use, or after Redis lost its memory. A room that lost only the
+-- latest part (a replica took over that lagged, a file that lacks the last second) shows by fewer changes than were
+-- seen; it begins a new life too, with what it still knows.
+local function ensure_room()
+  local seen_position, seen_epoch, seen_changes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+  local is_missing = not room.epoch
+  local is_rolled_back = room.epoch == seen_epoch and room.changes < seen_changes
+  local is_behind = room.epoch and seen_epoch > 0 and room.epoch > seen_epoch and room.seq < seen_position
+  if is_missing or is_rolled_back then
+    room.epoch = math.max(math.floor((now - EPOCH_ZERO_MS) / 100), seen_epoch + 1, (room.epoch or 0) + 1)
+    if seen_epoch > 0 then
+      -- What was admitted of late is not known any more: nothing is saved up.
+      bucket = 0
+      room.rebuild_until_ms, room.rebuilding = now + REBUILD_MS, RECORDED
+      redis.call('HSET', ROOM, 'rebuild_until_ms', room.rebuild_until_ms, 'rebuilding', RECORDED and 1 or 0)
+      note('lost', '-', room.seq)
+    end
+  end
+  if seen_epoch > 0 and (is_missing or is_rolled_back or is_behind) then
+    room.seq = math.max(room.seq, seen_position) + tonumber(ARGV[7])
+  end
+  -- Who comes before the opening takes part in the draw; at the opening nobody more does.
   if settings.order == 'random_at_open' and room.draw == '' and now < opens_at_ms then room.draw = 'pending' end
   if room.draw == 'pending' and settings.order ~= 'random_at_open' then room.draw = '' end
-  if room.draw == 'pending' and now >= opens_at_ms and not room.rebuilding and now >= room.return_until_ms then
+  if room.draw == 'pending' and now >= opens_at_ms and not room.rebuilding and now >= room.rebuild_until_ms then
     room.entries = room.seq
     room.draw = redis.call('EXISTS', WAITING) == 1 and 'dealing' or 'done'
     if room.draw == 'dealing' then
@@ -182,27 +140,25 @@ local function update_draw()
   end
 end
 
--- Whether positions are still entries of a draw.
+-- Whether positions are only entries for the draw yet.
 local function is_undrawn()
   return room.draw == 'pending' or (settings.order == 'random_at_open' and room.draw == '' and now < opens_at_ms)
 end
 
--- Whether everybody up to a position is back after a loss, so that the room knows who is there.
-local function is_rebuilt(position)
-  return not room.rebuilding or position <= room.rebuilt_up_to
-end
-
--- Begins a lease. It lasts for the session, or, where the settings say so, for as long as it is used within the session.
+-- Begins a lease: it lasts for the session, or as long as it is used within it where the settings say so.
 local function begin_lease(user, position, nonce)
   local cap_ms = now + settings.sessionMs
-  local lease_end = settings.idleMs > 0 and math.min(cap_ms, now + settings.idleMs) or cap_ms
-  redis.call('HSET', CAPS, user, string.format('%.0f', cap_ms))
+  local lease_end = cap_ms
+  if settings.idleMs > 0 then
+    lease_end = math.min(cap_ms, now + settings.idleMs)
+    redis.call('HSET', CAPS, user, cap_ms)
+  end
   redis.call('ZADD', LEASES, lease_end, user)
   note('admitted', user, position, string.format('%d %.0f %.0f', nonce, lease_end, cap_ms))
   return lease_end
 end
 
--- Use renews a lease by the idle time, at most up to its cap, and never shortens it.
+-- Use renews a lease: by the idle time, at most up to its session's end, and never shortens it.
 local function renew_lease(user, lease_end)
   if settings.idleMs == 0 then return lease_end end
   local cap_ms = tonumber(redis.call('HGET', CAPS, user)) or lease_end
@@ -212,40 +168,18 @@ local function renew_lease(user, lease_end)
 end
 
 -- Forgets an offer or a lease.
-local function end_admission(user)
+local function end_turn(user)
   redis.call('ZREM', OFFERS, user)
   redis.call('ZREM', LEASES, user)
   redis.call('HDEL', PASSES, user)
   redis.call('HDEL', CAPS, user)
 end
 
--- Remembers for an hour that a person's position has ended. A mark counts for that position and the ones before it: a later join has
--- a higher one. Position 0 is one that is not known, and counts for all.
-local function mark_ended(marks, user, position)
-  redis.call('ZADD', marks, now, user)
-  redis.call('ZREM', marks == LEFT and EXPIRED or LEFT, user)
-  redis.call('HSET', ENDED, user, tonumber(position) > 0 and position or MAX_POSITION)
-end
-
--- How a position of a person has ended, or nil.
-local function ended(user, position)
-  if position > (tonumber(redis.call('HGET', ENDED, user)) or 0) then return nil end
-  if redis.call('ZSCORE', EXPIRED, user) then return STATE.expired end
-  return redis.call('ZSCORE', LEFT, user) and STATE.left or nil
-end
-
--- Ends a lease that ran out, and remembers that for an hour.
+-- Ends a lease that ran out, so that whoever asks next is told so.
 local function end_lease(user, position)
-  end_admission(user)
-  mark_ended(EXPIRED, user, position)
+  end_turn(user)
+  redis.call('ZADD', EXPIRED, now, user)
   note('expired', user, position)
-end
-
--- Takes back an offer that was not claimed in time; the position is kept.
-local function skip_offer(user, position)
-  end_admission(user)
-  redis.call('ZADD', AWAY, position, user)
-  note('unclaimed', user, position)
 end
 
 -- Ends leases and offers that ran out, at most `limit` of each.
@@ -256,30 +190,35 @@ local function expire(limit)
   end
   for _, user in ipairs(redis.call('ZRANGE', OFFERS, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)) do
     local pass = redis.call('HGET', PASSES, user)
-    if pass then skip_offer(user, string.match(pass, '^%d+')) else end_admission(user) end
+    end_turn(user)
+    if pass then
+      local position = string.match(pass, '^%d+')
+      redis.call('ZADD', AWAY, position, user)
+      note('unclaimed', user, position)
+    end
   end
 end
 
--- Whether any offer can be made at all.
+-- Whether anyone may be given a turn at all.
 local function is_admitting()
-  return not (is_closed or settings.paused or now < opens_at_ms or now < room.return_until_ms or room.draw == 'dealing'
-    or room.rebuilding and room.rebuilt_up_to == 0)
+  return not (is_closed or settings.paused or now < opens_at_ms or now < room.rebuild_until_ms or room.rebuilding
+    or room.draw == 'dealing')
 end
 
--- How many more fit inside.
+-- How many more have a place inside.
 local function free_places()
   return settings.maxActive - redis.call('ZCARD', OFFERS) - redis.call('ZCARD', LEASES)
 end
 
--- How many more offers can be made now: the bucket and the free places both allow it.
+-- How many more may be let in now: the bucket and the free places both allow it.
 local function capacity()
   if not is_admitting() then return 0 end
   if settings.mode == 'passthrough' then return math.huge end
   return math.max(0, math.min(math.floor(bucket + 0.000001), free_places()))
 end
 
--- Gives a position its admission and returns the nonce that distinguishes it from others of the same position.
-local function admit(user, position)
+-- Gives a position its turn and returns the number that tells this admission from others of the same position.
+local function give_turn(user, position)
   room.nonce = (room.nonce + 1) % 1024
   redis.call('HSET', PASSES, user, string.format('%.0f:%d', position, room.nonce))
   room.admitted = room.admitted + 1
@@ -287,24 +226,8 @@ local function admit(user, position)
   return room.nonce
 end
 
--- Claims an offer. Claims are paced like offers: a claim that finds its bucket empty keeps the offer and comes again.
--- Returns state, position, detail, lease_end_ms, as `arrive` does.
-local function claim(user, position, nonce, claim_end)
-  if settings.mode ~= 'passthrough' then
-    if claims < 0.999999 then
-      local wait_ms = math.ceil((1 - claims) * 1000 / math.max(settings.admitPerSecond, 0.001))
-      redis.call('ZADD', OFFERS, math.max(claim_end, now + wait_ms + settings.claimMs), user)
-      return STATE.waiting, position, 0, wait_ms
-    end
-    claims = claims - 1
-  end
-  redis.call('ZREM', OFFERS, user)
-  return STATE.admitted, position, nonce, begin_lease(user, position, nonce)
-end
-
--- Where a person is who is here right now: an offer is claimed, a skipped person is back in line.
--- Returns state, position, detail, lease_end_ms; nil where the room does not know them. The detail is an admission's nonce, -1
--- in line, 0 of an offer that must wait for its claim (lease_end_ms: for how many ms).
+-- Where a person is who is here right now: an offer is taken up, one set aside is back in line.
+-- Returns state, position, nonce (-1 in line), lease_end_ms; nil where the room does not know them.
 local function arrive(user, presence_ms)
   local pass = redis.call('HGET', PASSES, user)
   if pass then
@@ -319,8 +242,13 @@ local function arrive(user, presence_ms)
       return nil
     end
     local claim_end = tonumber(redis.call('ZSCORE', OFFERS, user))
-    if claim_end and claim_end > now and not is_closed then return claim(user, position, nonce, claim_end) end
-    skip_offer(user, position)
+    redis.call('ZREM', OFFERS, user)
+    if claim_end and claim_end > now and not is_closed then
+      return STATE.admitted, position, nonce, begin_lease(user, position, nonce)
+    end
+    redis.call('HDEL', PASSES, user)
+    redis.call('ZADD', AWAY, position, user)
+    note('unclaimed', user, position)
   end
   local position = redis.call('ZSCORE', WAITING, user)
   if not position then
@@ -338,7 +266,7 @@ local function arrive(user, presence_ms)
   return is_undrawn() and STATE.gathering or STATE.waiting, tonumber(position), -1, 0
 end
 
--- Takes a person out of wherever they are; their position, or nil where the room did not know them.
+-- Takes a person out of wherever they are; whether they were anywhere, and at which position.
 local function take_out(user)
   local position = redis.call('ZSCORE', WAITING, user) or redis.call('ZSCORE', AWAY, user)
     or redis.call('ZSCORE', GATHERED, user)
@@ -347,35 +275,6 @@ local function take_out(user)
     position = pass and string.match(pass, '^%d+')
   end
   for _, set in ipairs({ WAITING, AWAY, PRESENT, GATHERED }) do redis.call('ZREM', set, user) end
-  end_admission(user)
+  end_turn(user)
   return position
-end
-
--- Puts a person where a word says they are, `kind` of: waiting, entered, away, admitted, left, expired. Nothing of what the room
--- held of them stays. Returns 1 where they are in the room then, else 0.
-local function put(kind, user, position, nonce, lease_end, cap_ms)
-  take_out(user)
-  redis.call('ZREM', EXPIRED, user)
-  redis.call('ZREM', LEFT, user)
-  redis.call('HDEL', ENDED, user)
-  room.seq = math.max(room.seq, position)
-  -- Renewals are not recorded: an admission whose cap lies ahead can still be in use.
-  if kind == 'admitted' and settings.idleMs > 0 then lease_end = math.max(lease_end, math.min(cap_ms, now + settings.idleMs)) end
-  if kind == 'left' or kind == 'expired' or kind == 'admitted' and lease_end <= now then
-    mark_ended(kind == 'left' and LEFT or EXPIRED, user, position)
-    return 0
-  elseif kind == 'admitted' then
-    redis.call('HSET', PASSES, user, string.format('%.0f:%d', position, nonce))
-    redis.call('ZADD', LEASES, lease_end, user)
-    redis.call('HSET', CAPS, user, string.format('%.0f', cap_ms))
-    room.frontier = math.max(room.frontier, position)
-  elseif kind == 'away' then
-    redis.call('ZADD', AWAY, position, user)
-    room.frontier = math.max(room.frontier, position)
-  elseif kind == 'entered' and room.draw == 'dealing' then
-    redis.call('ZADD', GATHERED, position, user)
-  else
-    redis.call('ZADD', WAITING, position, user)
-  end
-  return 1
 end

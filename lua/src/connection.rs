@@ -3,16 +3,14 @@
 //! It is not a pool: commands of all requests travel pipelined over one connection, which is what group-committed
 //! scripts want. It connects lazily and again by itself, so that a process starts, and goes on, whatever Redis does.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use crate::endpoint::Endpoint;
-use crate::link::Link;
+use crate::link::{Doubt, Link};
 use crate::metrics::{ErrorKind, expect_errors, note_error};
-use crate::transport::Transport;
 
 /// How Redis is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +75,7 @@ pub enum StoreError {
 /// A connection to Redis. Cloning it shares it.
 #[derive(Clone)]
 pub struct Redis {
-    transport: Arc<dyn Transport>,
+    link: Link,
     call_timeout: Duration,
 }
 
@@ -90,14 +88,9 @@ impl std::fmt::Debug for Redis {
 impl Redis {
     /// Prepares the connection; it is made when first used. Fails on an URL that is none.
     pub fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
-        let link = Link::to(Endpoint::new(settings)?);
-        Ok(Self::over(Arc::new(link), settings.call_timeout))
-    }
-
-    /// Uses this transport; a call that takes longer than `call_timeout` fails.
-    pub fn over(transport: Arc<dyn Transport>, call_timeout: Duration) -> Self {
         expect_errors();
-        Self { transport, call_timeout }
+        let link = Link::to(Endpoint::new(settings)?);
+        Ok(Self { link, call_timeout: settings.call_timeout })
     }
 
     /// Whether Redis answers.
@@ -116,14 +109,15 @@ impl Redis {
         &self,
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreError> {
-        let generation = self.transport.generation();
+        let generation = self.link.generation();
         if let Ok(answer) = tokio::time::timeout(self.call_timeout, call).await {
             return answer.map_err(|error| {
                 note_error(if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Error });
                 error.into()
             });
         }
-        self.transport.note_silence(generation);
+        // A machine that vanished, or hangs, closes no connection: its silence is all there is to see.
+        self.link.doubt(generation, Doubt::Silent);
         note_error(ErrorKind::Timeout);
         Err(StoreError::Timeout(self.call_timeout))
     }
@@ -131,7 +125,12 @@ impl Redis {
 
 impl ConnectionLike for Redis {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.transport.command(cmd)
+        Box::pin(async move {
+            let (generation, mut connection) = self.link.connection().await?;
+            let answer = connection.req_packed_command(cmd).await;
+            self.link.judge(generation, answer.as_ref().map(std::slice::from_ref));
+            answer
+        })
     }
 
     fn req_packed_commands<'a>(
@@ -140,10 +139,15 @@ impl ConnectionLike for Redis {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        self.transport.pipeline(pipeline, offset, count)
+        Box::pin(async move {
+            let (generation, mut connection) = self.link.connection().await?;
+            let answers = connection.req_packed_commands(pipeline, offset, count).await;
+            self.link.judge(generation, answers.as_deref());
+            answers
+        })
     }
 
     fn get_db(&self) -> i64 {
-        self.transport.db()
+        self.link.db()
     }
 }

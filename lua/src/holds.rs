@@ -20,14 +20,14 @@ pub struct HoldScripts {
 impl Default for HoldScripts {
     fn default() -> Self {
         Self {
-            // Leases, passes, fence, room, caps; then a key per seat.
-            hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 5),
+            // Leases, passes, fence, room; then a key per seat.
+            hold: Script::new("holds/hold", include_str!("../holds/hold.lua"), 4),
             // Leases; then a key per seat.
             keep: Script::new("holds/keep", include_str!("../holds/keep.lua"), 1),
             // Fence and seat.
             pass_on: Script::new("holds/pass_on", include_str!("../holds/pass_on.lua"), 2),
             release: Script::new("holds/release", include_str!("../holds/release.lua"), 0),
-            paid: Script::new("holds/paid", include_str!("../holds/paid.lua"), 7),
+            paid: Script::new("holds/paid", include_str!("../holds/paid.lua"), 6),
         }
     }
 }

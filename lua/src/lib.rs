@@ -14,10 +14,8 @@ pub mod queue;
 mod script;
 pub mod sessions;
 mod settings;
-mod transport;
 
 pub use connection::{Mode, Redis, RedisSettings, SentinelSettings, StoreError};
 pub use metrics::METRICS;
 pub use script::{Call, Script};
 pub use settings::{REDIS_MODE, REDIS_SENTINEL_MASTER, REDIS_SENTINEL_PASSWORD, REDIS_TIMEOUT_MS, REDIS_URL};
-pub use transport::Transport;

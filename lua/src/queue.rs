@@ -3,10 +3,10 @@
 use crate::script::Script;
 
 /// How many keys a room has.
-pub const ROOM_KEYS: usize = 14;
+pub const ROOM_KEYS: usize = 12;
 
 /// How many arguments every verb has before its own.
-pub const ROOM_ARGUMENTS: usize = 6;
+pub const ROOM_ARGUMENTS: usize = 8;
 
 /// What every verb begins with.
 pub const PRELUDE: &str = include_str!("../queue/room.lua");
@@ -14,36 +14,26 @@ pub const PRELUDE: &str = include_str!("../queue/room.lua");
 /// The verbs of the waiting room.
 #[derive(Debug)]
 pub struct QueueScripts {
-    /// Gives positions.
+    /// Gives places in line.
     pub join: Script,
-    /// Claims offers, and says where people are.
+    /// Tells people where they are, and takes up offers.
     pub poll: Script,
     /// Takes a person out of the room.
     pub leave: Script,
-    /// Notes presence.
+    /// Notes who is there.
     pub present: Script,
-    /// Makes offers.
+    /// Offers turns.
     pub admit: Script,
     /// Reads what a gateway answers polls from.
     pub snapshot: Script,
     /// Checks an admission.
     pub lease: Script,
-    /// Reads the people in a draw who have no position.
+    /// Reads who takes part in a draw.
     pub gathered: Script,
     /// Gives them their positions.
     pub deal: Script,
-    /// Begins an epoch.
-    pub open: Script,
-    /// Keeps what gateways know of people while a room is rebuilt.
-    pub retell: Script,
-    /// Puts people back while a room is rebuilt.
+    /// Puts back what a room has forgotten.
     pub restore: Script,
-    /// Ends a rebuild.
-    pub complete: Script,
-    /// Puts one person back whom the rebuild could not know.
-    pub reinstate: Script,
-    /// Drops recorded events.
-    pub recorded: Script,
 }
 
 impl Default for QueueScripts {
@@ -59,25 +49,25 @@ impl Default for QueueScripts {
             lease: verb("queue/lease", include_str!("../queue/lease.lua")),
             gathered: verb("queue/gathered", include_str!("../queue/gathered.lua")),
             deal: verb("queue/deal", include_str!("../queue/deal.lua")),
-            open: verb("queue/open", include_str!("../queue/open.lua")),
-            retell: verb("queue/retell", include_str!("../queue/retell.lua")),
             restore: verb("queue/restore", include_str!("../queue/restore.lua")),
-            complete: verb("queue/complete", include_str!("../queue/complete.lua")),
-            reinstate: verb("queue/reinstate", include_str!("../queue/reinstate.lua")),
-            // The room and its events.
-            recorded: Script::new("queue/recorded", include_str!("../queue/recorded.lua"), 2),
         }
     }
 }
 
 impl QueueScripts {
     /// All of them.
-    pub fn all(&self) -> [&Script; 15] {
-        let Self { join, poll, leave, present, admit, snapshot, lease, gathered, .. } = self;
-        let Self { deal, open, retell, restore, complete, reinstate, recorded, .. } = self;
+    pub fn all(&self) -> [&Script; 10] {
         [
-            join, poll, leave, present, admit, snapshot, lease, gathered, deal, open, retell, restore, complete,
-            reinstate, recorded,
+            &self.join,
+            &self.poll,
+            &self.leave,
+            &self.present,
+            &self.admit,
+            &self.snapshot,
+            &self.lease,
+            &self.gathered,
+            &self.deal,
+            &self.restore,
         ]
     }
 }

@@ -43,13 +43,6 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Simulate waiting rooms with faults by chance and check every promise (`cargo xtask simulate --help` says more)
-    #[command(disable_help_flag = true)]
-    Simulate {
-        /// Passed on as they are
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
     /// Serve the examples of api-spec.yaml on port 3005
     Mock,
     /// Check that the draw of a sale was the one announced before it opened
@@ -79,7 +72,6 @@ fn main() -> ExitCode {
         Action::Load { arguments } => become_package("loadtests", &arguments),
         Action::Bench { arguments } => bench(&arguments),
         Action::VerifyDraw { arguments } => become_package("verify-draw", &arguments),
-        Action::Simulate { arguments } => become_package("simulator", &arguments),
         Action::Mock => become_command(&mut Command::new(stack::project_root().join("run-mock-server.sh"))),
     };
     outcome.unwrap_or_else(|error| {

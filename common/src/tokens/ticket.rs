@@ -16,8 +16,8 @@ pub struct Ticket {
     pub concert: ConcertId,
     /// The queue position given at joining; never changes.
     pub position: u32,
-    /// The epoch of the room that gave it: a room whose state was lost begins a new one.
-    pub epoch: u64,
+    /// Which life of the room gave it: a room that lost its memory begins a new epoch.
+    pub epoch: u32,
     /// When it was issued, in seconds of Unix time.
     pub issued_at: u32,
     /// The smallest number of people in front that its bearer has been told: what they are told never rises. `None`
@@ -30,7 +30,7 @@ struct Claims {
     sub: String,
     con: String,
     pos: u32,
-    ep: u64,
+    ep: u32,
     iat: u32,
     /// Missing in an entry for a draw, of which nobody can tell how many are in front.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +96,7 @@ mod tests {
             user: UserId::generate(),
             concert: ConcertId::generate(),
             position: u32::MAX,
-            epoch: (1 << 53) - 1,
+            epoch: u32::MAX,
             issued_at: u32::MAX,
             ahead: Some(u32::MAX),
         };

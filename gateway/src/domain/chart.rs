@@ -39,7 +39,7 @@ impl Sums {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoomSight {
     /// Which life of the room it is.
-    pub epoch: u64,
+    pub epoch: u32,
     /// People in line, or gathered for the draw.
     pub waiting: u32,
     /// People near the front who were heard of.
@@ -98,7 +98,7 @@ impl RoomSight {
         };
         let [epoch, waiting, present, offered, active, capacity, turns_given, low, expected, high] = numbers(room)?;
         Some(Self {
-            epoch,
+            epoch: small(epoch)?,
             waiting: small(waiting)?,
             present: small(present)?,
             offered: small(offered)?,
@@ -233,7 +233,7 @@ mod tests {
         for seen in [seen, RoomSight { seats: None, ..seen }] {
             assert_eq!(RoomSight::from_line(&seen.to_line()), Some(seen));
         }
-        for wrong in ["", "1,2", "1,2,3,4,5,6,7,8,9,x", "1,2,3,4,5,6,7,8,9,10,11", "1,5000000000,3,4,5,6,7,8,9,10"] {
+        for wrong in ["", "1,2", "1,2,3,4,5,6,7,8,9,x", "1,2,3,4,5,6,7,8,9,10,11", "5000000000,2,3,4,5,6,7,8,9,10"] {
             assert_eq!(RoomSight::from_line(wrong), None, "{wrong}");
         }
         let counted = Counted { joins: 1, polls: 2, errors: 3 };

@@ -43,10 +43,8 @@ pub enum Happened {
     Removed,
     /// Paid for everything, which ended the admission.
     Paid,
-    /// The room's state was lost or rolled back; an epoch began.
+    /// The room lost its memory.
     Lost,
-    /// Everybody is back after that.
-    Rebuilt,
     /// The draw was made, among as many entries as `position` says.
     Drawn,
 }
@@ -70,7 +68,6 @@ impl Happened {
             Self::Removed => "removed",
             Self::Paid => "paid",
             Self::Lost => "lost",
-            Self::Rebuilt => "rebuilt",
             Self::Drawn => "drawn",
         }
     }
@@ -129,7 +126,6 @@ fn happened(what: &str, detail: Option<&str>) -> Option<Happened> {
         "removed" => Happened::Removed,
         "paid" => Happened::Paid,
         "lost" => Happened::Lost,
-        "rebuilt" => Happened::Rebuilt,
         "drawn" => Happened::Drawn,
         _ => return None,
     })

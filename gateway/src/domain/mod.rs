@@ -7,7 +7,6 @@ mod estimate;
 mod event;
 mod outlook;
 mod protected;
-pub mod recovery;
 mod settings;
 mod standing;
 mod view;

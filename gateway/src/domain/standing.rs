@@ -3,8 +3,6 @@
 use chrono::{DateTime, Utc};
 use common::tokens::PassId;
 
-use super::recovery::Epoch;
-
 /// An admission that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
@@ -23,12 +21,10 @@ pub enum Standing {
     Waiting {
         /// The position given at joining.
         position: u32,
-        /// The epoch that it belongs to.
-        epoch: Epoch,
-        /// How many are in line before it, where that was just counted; else the snapshot says.
+        /// The life of the room that it belongs to.
+        epoch: u32,
+        /// How many are in line before it, where that was just counted; else the room's view tells.
         ahead: Option<u32>,
-        /// Of an offer that was to be claimed while too many were: in how many ms to come again.
-        claim_in_ms: Option<u32>,
         /// When that was so, in seconds of Unix time, by the room's clock.
         at_seconds: u32,
     },
@@ -36,8 +32,8 @@ pub enum Standing {
     Gathering {
         /// The number given at joining.
         entry: u32,
-        /// The epoch that it belongs to.
-        epoch: Epoch,
+        /// The life of the room that it belongs to.
+        epoch: u32,
         /// When that was so, in seconds of Unix time, by the room's clock.
         at_seconds: u32,
     },

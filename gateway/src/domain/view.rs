@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use super::recovery::{Epoch, Moment};
 use super::{SettingsInForce, reach};
 
 /// How far the draw of a room has come.
@@ -36,50 +35,42 @@ impl DrawState {
 }
 
 /// A room's numbers at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoomCounts {
-    /// The epoch.
-    pub epoch: Epoch,
+    /// Which life of the room it is.
+    pub epoch: u32,
     /// When it was read, in ms, by the clock of Redis.
     pub now_ms: i64,
-    /// Changes to the room in this epoch.
-    pub version: u64,
+    /// Changes to the room so far: a room that shows fewer has lost its latest part.
+    pub changes: u64,
     /// The highest position given.
     pub seq: u32,
-    /// People who joined in this epoch.
-    pub joins: u64,
-    /// The highest position that was offered.
+    /// The highest position that had its turn.
     pub frontier: u32,
     /// People in line.
     pub waiting: u32,
-    /// People who were skipped.
+    /// People whose turn came while they were absent.
     pub away: u32,
     /// People near the front who were heard of.
     pub present: u32,
-    /// Offers that can be claimed.
+    /// Turns that may be claimed.
     pub offers: u32,
     /// People inside.
     pub leased: u32,
     /// People in the draw who have no position yet.
     pub gathered: u32,
-    /// Offers made so far.
+    /// Turns given so far.
     pub admitted: u64,
-    /// People skipped so far.
+    /// Turns passed over so far, because somebody was absent.
     pub passed_over: u64,
-    /// When admissions begin, in ms of Unix time; 0 where they have.
+    /// When turns begin, in ms of Unix time; 0 where they have.
     pub opens_at_ms: i64,
-    /// Whether people are still being put back after a loss.
+    /// Whether what the room has forgotten is still being put back.
     pub rebuilding: bool,
-    /// How many entries took part in the draw.
+    /// How many numbers took part in the draw.
     pub entries: u32,
     /// Batches of events that are not recorded yet.
     pub unrecorded: u32,
-    /// What the room's state reflected when it was last found lost; words that are not newer change nothing.
-    pub base: Moment,
-    /// The frontier then.
-    pub base_frontier: u32,
-    /// While it is rebuilt: the position up to which everybody is back.
-    pub rebuilt_up_to: u32,
 }
 
 /// Positions and how many people in line are before them: exact at the front, interpolated further back.
@@ -176,7 +167,7 @@ impl RoomView {
 #[derive(Debug, Default)]
 pub struct RateMeter {
     samples: VecDeque<Sample>,
-    epoch: Epoch,
+    epoch: u32,
     settings_version: u32,
     known: Option<MeasuredPace>,
 }
@@ -285,9 +276,8 @@ pub(crate) mod tests {
         RoomCounts {
             epoch: 1,
             now_ms: 1_000_000,
-            version: 1,
+            changes: 1,
             seq: 0,
-            joins: 0,
             frontier: 0,
             waiting: 0,
             away: 0,
@@ -301,9 +291,6 @@ pub(crate) mod tests {
             rebuilding: false,
             entries: 0,
             unrecorded: 0,
-            base: Moment::default(),
-            base_frontier: 0,
-            rebuilt_up_to: 0,
         }
     }
 

@@ -28,8 +28,6 @@ use crate::worker::Turning;
 const SHORTEST: Duration = Duration::from_secs(1);
 /// How often one inside is looked after: they may have left, or their admission ended.
 const INSIDE: Duration = Duration::from_secs(10);
-/// How long a stream stays open that has nothing to say because its gateway is cut off.
-const SILENT_AT_MOST: Duration = Duration::from_secs(4);
 
 /// `GET /queue/events`: `position` while in line, `admitted` with the pass once it is one's turn, `closed` when there is
 /// nothing more to come; each with the JSON of `GET /queue/status`. An event's id is what it said, so who resumes with
@@ -55,7 +53,6 @@ pub(super) async fn events(
         next: Instant::now(),
         turning,
         is_over: false,
-        failing_since: None,
         _slot: slot,
     };
     Ok(answer(stream(wait)))
@@ -74,8 +71,6 @@ struct Wait {
     /// What they are told at once.
     turning: watch::Receiver<Option<Turning>>,
     is_over: bool,
-    /// Since when this gateway cannot say anything.
-    failing_since: Option<Instant>,
     _slot: OpenStream,
 }
 
@@ -92,32 +87,24 @@ impl Wait {
         let draining = self.state.draining();
         while !self.is_over {
             tokio::select! {
-                biased;
+                () = tokio::time::sleep_until(self.next) => {}
+                // The room lives as long as the process.
+                Ok(()) = self.turning.changed() => {}
                 () = draining.cancelled() => {
                     self.is_over = true;
                     // They come back to another gateway, or to this one when it is back.
                     return Some(stopping());
                 }
-                // The room lives as long as the process.
-                Ok(()) = self.turning.changed() => {}
-                () = tokio::time::sleep_until(self.next) => {}
             }
             match self.look().await {
                 Ok(answer) => {
-                    self.failing_since = None;
                     if let Some(event) = self.event(&answer) {
                         return Some(event);
                     }
                 }
-                // Nothing is made up: silence, and another try. A gateway that stays cut off lets its visitors go to another
-                // one: in silence they would stop counting as present.
+                // Nothing is made up: silence, and another try.
                 Err(problem) => {
                     tracing::debug!(error = problem.code().as_str(), cause = problem.cause(), "a stream waits");
-                    let since = *self.failing_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= SILENT_AT_MOST {
-                        self.is_over = true;
-                        return Some(stopping());
-                    }
                     self.next = Instant::now() + RETRY_AFTER;
                 }
             }

@@ -18,7 +18,7 @@ use crate::domain::{ConcertFacts, DrawState, Mode, Order, RoomView, SaleStatus};
 #[serde(rename_all = "camelCase")]
 struct FrontierAnswer {
     concert_id: ConcertId,
-    epoch: u64,
+    epoch: u32,
     /// Every number up to this has had its turn.
     frontier: u32,
     /// Whoever has a number up to this should ask for their status now and then: they are expected.

@@ -82,7 +82,7 @@ pub(super) async fn leave(
 /// Leaves, whichever way that was asked for.
 pub(super) async fn left(state: &AppState, presented: Presented, language: Language) -> Result<QueueAnswer, Problem> {
     let room = state.rooms.room(presented.concert()).await?;
-    room.leave(presented.user(), false, presented.position()).await?;
+    room.leave(presented.user(), false).await?;
     let queue_info = QueueInfo::not_waiting(presented.concert(), presented.position(), POLL_AFTER_END_MS, language);
     Ok(QueueAnswer { token: presented.text, status: Standing::Left.name(), queue_info, admission: None })
 }

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::pages::Site;
 use super::rate_limit::Counts;
 use crate::config::Config;
-use crate::store::record::Record;
 use crate::upstream::CoreApi;
 use crate::worker::Rooms;
 
@@ -30,8 +29,6 @@ pub struct Shared {
     pub(super) clock: SharedClock,
     sessions: Sessions,
     pub(super) rooms: Rooms,
-    /// What operators read and change of the record, if there is one.
-    pub(super) record: Option<Record>,
     pub(super) core: CoreApi,
     pub(super) counts: Counts,
     pub(super) pages: &'static Site,
@@ -51,7 +48,6 @@ impl AppState {
         config: Config,
         clock: SharedClock,
         rooms: Rooms,
-        record: Option<Record>,
         core: CoreApi,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
@@ -67,7 +63,6 @@ impl AppState {
             clock,
             sessions,
             rooms,
-            record,
             core,
             counts,
             pages,

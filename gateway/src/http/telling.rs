@@ -1,6 +1,5 @@
 //! What a person is told of where they stand, whichever way they asked.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use common::ids::{ConcertId, UserId};
@@ -14,9 +13,6 @@ use super::state::AppState;
 use crate::domain::{Lease, Outlook, PRESENCE_GRACE, Pace, RoomView, Standing, reach};
 use crate::worker::Room;
 
-/// The soonest that an offer is claimed again.
-const SHORTEST_CLAIM: Duration = Duration::from_secs(1);
-
 /// Who is told, and what they were told before.
 #[derive(Debug, Clone)]
 pub(super) struct Person {
@@ -25,7 +21,7 @@ pub(super) struct Person {
     /// From the token they showed; 0 where they showed none.
     pub(super) position: u32,
     /// Which life of the room that token is from; 0 where they showed none, or a pass.
-    pub(super) epoch: u64,
+    pub(super) epoch: u32,
     /// The smallest number of people in front that they have been told; `None` where they have not been told any.
     pub(super) ahead_told: Option<u32>,
     /// The token they showed.
@@ -55,13 +51,10 @@ impl Person {
 pub(super) async fn standing_of(state: &AppState, room: &Room, token: QueueToken) -> Result<Standing, Problem> {
     match token {
         QueueToken::Ticket(ticket) => Ok(room.stand(&ticket).await?),
-        QueueToken::Pass(pass) => {
-            let has_expired = pass.has_expired(state.clock.now());
-            Ok(match room.stand_admitted(pass.user, pass.id, has_expired).await? {
-                Standing::Left if has_expired => Standing::Expired,
-                standing => standing,
-            })
-        }
+        QueueToken::Pass(pass) => Ok(match room.stand_admitted(pass.user, pass.id).await? {
+            Standing::Left if pass.has_expired(state.clock.now()) => Standing::Expired,
+            standing => standing,
+        }),
     }
 }
 
@@ -74,7 +67,7 @@ pub(super) async fn tell(
     language: Language,
 ) -> Result<QueueAnswer, Problem> {
     Ok(match standing {
-        Standing::Waiting { position, epoch, ahead, claim_in_ms, at_seconds } => {
+        Standing::Waiting { position, epoch, ahead, at_seconds } => {
             let view = room.view().await?;
             // While a room is being put together again, fewer are in line than wait: what was told before holds.
             let seen = ahead.unwrap_or_else(|| view.ahead(position));
@@ -92,14 +85,13 @@ pub(super) async fn tell(
                 issued_at: at_seconds,
                 ahead: Some(ahead),
             };
-            let claim_in = claim_in_ms.map(|ms| Duration::from_millis(ms.into()));
-            waiting(state, room, &view, person, (ticket, claim_in), language)
+            waiting(state, room, &view, person, ticket, language)
         }
         Standing::Gathering { entry, epoch, at_seconds } => {
             let view = room.view().await?;
             let (user, concert, position) = (person.user, person.concert, entry);
             let ticket = Ticket { user, concert, position, epoch, issued_at: at_seconds, ahead: None };
-            waiting(state, room, &view, person, (ticket, None), language)
+            waiting(state, room, &view, person, ticket, language)
         }
         Standing::Admitted(lease) => admitted(state, person, lease, language),
         Standing::Left | Standing::Expired | Standing::SoldOut | Standing::Closed => QueueAnswer {
@@ -116,7 +108,7 @@ fn waiting(
     room: &Room,
     view: &RoomView,
     person: &Person,
-    (ticket, claim_in): (Ticket, Option<Duration>),
+    ticket: Ticket,
     language: Language,
 ) -> QueueAnswer {
     let pace = Pace::of(view);
@@ -124,9 +116,7 @@ fn waiting(
     let ahead = ticket.ahead.unwrap_or_else(|| view.in_line().saturating_sub(1));
     let wait = if ticket.ahead.is_some() { pace.wait(ahead) } else { pace.wait_for_draw(ahead) };
     // A draw comes to all at once, so nobody is far from it.
-    let poll_after = pace.poll_after(if ticket.ahead.is_some() { ahead } else { 0 }, jitter(state, person.user));
-    // Somebody whose offer must wait for its claim comes again when it can be claimed.
-    let poll_after = claim_in.map_or(poll_after, |claim_in| claim_in.max(SHORTEST_CLAIM));
+    let poll_after = pace.poll_after(if ticket.ahead.is_some() { ahead } else { 0 }, rand::random());
     note_present(room, view, person.user, ahead, poll_after);
     // The ticket they showed still says all there is to say, unless they have come closer, the room began anew, or the
     // key that signed it is on its way out.
@@ -144,15 +134,6 @@ fn waiting(
     QueueAnswer { token, status: "waiting", queue_info, admission: None }
 }
 
-/// Moves somebody's next poll by a part (0–1) that differs between people and from one answer to the next. It follows from
-/// both alone, so that the same requests at the same times get the same answers.
-fn jitter(state: &AppState, user: UserId) -> f64 {
-    let mut hasher = DefaultHasher::new();
-    (user, state.clock.now().timestamp_millis()).hash(&mut hasher);
-    let hash = u32::try_from(hasher.finish() >> u32::BITS).unwrap_or(0);
-    f64::from(hash) / f64::from(u32::MAX)
-}
-
 /// Notes that somebody is there whose poll was refused for `wait`: who asks too often is slowed down, and keeps their
 /// place. What this process does not have at hand is not looked up: a refusal must cost less than an answer.
 pub(super) fn note_refused(state: &AppState, presented: &Presented, wait: Duration) {
@@ -163,11 +144,9 @@ pub(super) fn note_refused(state: &AppState, presented: &Presented, wait: Durati
     note_present(&room, &view, ticket.user, ahead, Pace::of(&view).poll_after(ahead, 1.0).max(wait));
 }
 
-/// Notes someone near the front as there, until well after they are expected back. How many are in front is interpolated, so a
-/// few more than the room watches are noted.
+/// Notes someone near the front as there, until well after they are expected back.
 fn note_present(room: &Room, view: &RoomView, user: UserId, ahead: u32, back_in: Duration) {
-    let watched = reach(view.settings.admit_per_second);
-    if ahead < watched + watched / 20 {
+    if ahead < reach(view.settings.admit_per_second) {
         let present_for = back_in + PRESENCE_GRACE;
         room.note_present(user, u32::try_from(present_for.as_millis()).unwrap_or(u32::MAX));
     }

@@ -14,15 +14,10 @@ impl RoomKeys {
         Self(
             [
                 "room", "waiting", "away", "present", "offers", "leases", "passes", "expired", "left", "caps",
-                "gathered", "events", "words", "ended",
+                "gathered", "events",
             ]
             .map(|set| format!("wr:v1:{{{concert}}}:{set}")),
         )
-    }
-
-    /// The hash that says how the room stands.
-    pub fn room(&self) -> &str {
-        &self.0[0]
     }
 
     /// The stream of events that wait to be recorded.
@@ -30,18 +25,13 @@ impl RoomKeys {
         &self.0[11]
     }
 
-    /// What gateways know of people, while the room is rebuilt.
-    pub fn words(&self) -> &str {
-        &self.0[12]
-    }
-
     /// What all gateways have counted in the room, and its points, one a second: what operators are shown.
     pub fn chart(concert: ConcertId) -> [String; 2] {
         ["counted", "points"].map(|part| format!("wr:v1:{{{concert}}}:chart:{part}"))
     }
 
-    /// The lease of one gateway at a time that does `work` for the room.
-    pub fn work_lease(concert: ConcertId, work: &str) -> String {
+    /// What one gateway at a time holds while it does `work` for the room.
+    pub fn turn_at(concert: ConcertId, work: &str) -> String {
         format!("wr:v1:{{{concert}}}:turn:{work}")
     }
 

@@ -7,42 +7,39 @@ use common::tokens::PassId;
 use lua::chart::ChartScripts;
 use lua::queue::QueueScripts;
 use lua::{Call, Redis, Script, StoreError};
-use redis::FromRedisValue;
 
 use super::keys::RoomKeys;
-use super::replies::{self, unexpected};
-use crate::domain::recovery::{Epoch, Evidence, Moment, Word};
+use super::replies::{self, Head, unexpected};
 use crate::domain::{
     DrawState, MAX_POLL_AFTER, PRESENCE_GRACE, RankTable, RoomCounts, SETTLE, SettingsInForce, Standing, reach,
 };
 
-/// How many ranks are listed one by one, and by what ratio the further ones grow: within 1 % of the rank.
+/// How many ranks are told one by one, and by what ratio the further ones grow: within 1 % of the rank.
 const EXACT_RANKS: u32 = 64;
 const RANK_GROWTH: f64 = 1.02;
 /// The bounds of one admission: some milliseconds of Redis at most.
 const MAX_OFFERS: u32 = 2_500;
 const MAX_EXAMINED: u32 = 5_000;
 
-/// Why a room's script did nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum RoomError {
-    /// Redis cannot be reached, refused, or answered in another form; what it did is unknown.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The room's state was lost, wholly or its latest part: the next epoch must be opened.
-    #[error("the room's state was lost")]
-    Lost(Lost),
+/// How far somebody has seen a room come. A room that knows less has lost its memory, or a part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest number.
+    pub position: u32,
+    /// In which life of the room.
+    pub epoch: u32,
+    /// After how many changes to it.
+    pub changes: u64,
 }
 
-/// What a room showed that was found lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Its epoch; 0 where Redis does not know the room.
-    pub epoch: Epoch,
-    /// When it was found, in ms, by the clock of Redis.
-    pub now_ms: i64,
-    /// What a valid token proved of it.
-    pub proof: Evidence,
+impl Seen {
+    /// The furthest of two sights: a later life goes before, numbers never go back.
+    #[must_use]
+    pub fn or_further(self, other: Self) -> Self {
+        let (earlier, later) =
+            if (self.epoch, self.changes) > (other.epoch, other.changes) { (other, self) } else { (self, other) };
+        Self { position: later.position.max(earlier.position), ..later }
+    }
 }
 
 /// What a script has to know of a room beyond its keys.
@@ -52,33 +49,36 @@ pub struct RoomContext {
     pub settings: SettingsInForce,
     /// When sales open, in ms; 0 where they always were.
     pub opens_at_ms: i64,
-    /// Whether the sale is over: no offers are made.
+    /// Whether there is nothing to be had any more: nobody is given a turn.
     pub sale_over: bool,
     /// How far the caller has seen the room come.
-    pub seen: Evidence,
-    /// Whether events are recorded.
+    pub seen: Seen,
+    /// How far numbers jump after a loss: more than can have been given since the caller last looked.
+    pub gap: u32,
+    /// Whether events are recorded, and can be restored from.
     pub recorded: bool,
-    /// What time it is, in ms; 0 for Redis' own clock. Tests pass another time.
+    /// What time it is, in ms; 0 for Redis' own clock. Anything else is a test's.
     pub now_ms: i64,
 }
+
+/// How far numbers jump after a loss at least.
+pub const SAFETY_GAP: u32 = 1_000;
 
 impl RoomContext {
     /// Of a room that is open, of which nothing has been seen and nothing is recorded.
     pub fn new(settings: SettingsInForce) -> Self {
         let (opens_at_ms, sale_over, recorded, now_ms) = (0, false, false, 0);
-        Self { settings, opens_at_ms, sale_over, seen: Evidence::default(), recorded, now_ms }
+        Self { settings, opens_at_ms, sale_over, seen: Seen::default(), gap: SAFETY_GAP, recorded, now_ms }
     }
 }
 
 /// What the scripts answered to a person who came to the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
-    /// Where they stand.
-    Standing(Standing),
-    /// Not known, because the room is being rebuilt.
-    Rebuilding,
-    /// The room does not know them; the record decides.
-    Unknown,
+pub struct Arrival {
+    /// Where they stand; `None` where that is not known, because the room is being rebuilt.
+    pub standing: Option<Standing>,
+    /// The life of the room.
+    pub epoch: u32,
 }
 
 /// Arrivals, and how far the room has come with them.
@@ -87,61 +87,7 @@ pub struct Arrivals {
     /// One for each person, in the order of the call.
     pub people: Vec<Arrival>,
     /// How far the room has come.
-    pub seen: Evidence,
-}
-
-/// The token by which somebody polls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PollToken {
-    /// The person.
-    pub user: UserId,
-    /// Their position, or in a draw their entry.
-    pub position: u32,
-    /// The epoch that gave it; 0 for a pass, which names none.
-    pub epoch: Epoch,
-}
-
-/// How an epoch begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opening {
-    /// The epoch that was found lost, 0 where there was none.
-    pub lost_epoch: Epoch,
-    /// The new one.
-    pub epoch: Epoch,
-    /// The highest position that is known.
-    pub position: u32,
-    /// The highest one that was offered, as far as is known.
-    pub frontier: u32,
-    /// How far positions jump.
-    pub gap: u32,
-    /// Whether there was an epoch before, so that people must be put back.
-    pub rebuild: bool,
-}
-
-/// Where people who are put back come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// A page of the record, after a wipe. It leaves alone the people of whom a gateway has a word.
-    Page,
-    /// Rows of the record that are newer than what the room still knows, after a rollback.
-    Changed,
-    /// Words of gateways, compared with the record.
-    Words,
-}
-
-/// People put back together.
-#[derive(Debug, Clone, Copy)]
-pub struct Restoring<'a> {
-    /// The epoch that is rebuilt.
-    pub epoch: Epoch,
-    /// Where they come from.
-    pub source: Source,
-    /// Up to which position everybody is back after this; 0 to leave it.
-    pub up_to: u32,
-    /// The draw as it was, and its number of entries.
-    pub draw: (DrawState, u32),
-    /// The people.
-    pub words: &'a [Word],
+    pub seen: Seen,
 }
 
 /// What a gateway learns of a room at once.
@@ -155,19 +101,50 @@ pub struct Snapshot {
     pub settings: SettingsInForce,
     /// Who stands where.
     pub ranks: RankTable,
-    /// People who left since the time asked for, the earliest first; not all of them where they are very many.
+    /// Who left since the time asked for, the earliest first; not all of them where they are very many.
     pub left: Vec<UserId>,
-    /// Up to which time, in ms, that list is complete.
+    /// Up to which time, in ms, that tells all.
     pub left_until_ms: i64,
 }
 
 /// What an admission did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admitted {
-    /// How many people were offered admission.
+pub struct Turns {
+    /// How many were offered their turn.
     pub offered: u32,
-    /// How many were skipped as absent.
-    pub skipped: u32,
+    /// How many were set aside as absent.
+    pub aside: u32,
+}
+
+/// What somebody was in a room that has forgotten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Who.
+    pub user: UserId,
+    /// At which position; of who takes part in a draw, their entry.
+    pub position: u32,
+    /// What they were.
+    pub was: Was,
+}
+
+/// What somebody was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Was {
+    /// In line.
+    Waiting,
+    /// In a draw.
+    Entered,
+    /// Inside.
+    Admitted {
+        /// Tells this admission from others of the same position.
+        nonce: u16,
+        /// When it ends, in ms.
+        lease_end_ms: i64,
+        /// Until when use may renew it, in ms.
+        cap_ms: i64,
+    },
+    /// Gone.
+    Left,
 }
 
 /// The rooms in Redis.
@@ -199,43 +176,48 @@ impl QueueStore {
         &self.charts
     }
 
-    /// Gives each user a position or returns the one they have; in an idle room, a lease.
-    pub async fn join(&self, room: &RoomKeys, context: &RoomContext, users: &[UserId]) -> Result<Arrivals, RoomError> {
-        let call = call(&self.scripts.join, room, context)
+    /// Gives each user a place in line or tells the one they have; in an idle room, a lease.
+    pub async fn join(&self, room: &RoomKeys, context: &RoomContext, users: &[UserId]) -> Result<Arrivals, StoreError> {
+        let call = self
+            .call(&self.scripts.join, room, context)
             .arg(millis(PRESENCE_GRACE))
             .arg(millis(MAX_POLL_AFTER + PRESENCE_GRACE))
             .arg(reach(context.settings.admit_per_second));
         let call = users.iter().fold(call, |call, user| call.arg(user.compact()));
-        replies::arrivals(&self.run::<Vec<i64>>(call).await?, users.len())
+        replies::arrivals(&call.run::<Vec<i64>>(&self.redis).await?, users.len())
     }
 
-    /// Returns where each person stands, by their tokens.
+    /// Tells each person where they stand, by user, position and epoch of their ticket; epoch 0 puts nobody back.
     pub async fn poll(
         &self,
         room: &RoomKeys,
         context: &RoomContext,
-        tokens: &[PollToken],
-    ) -> Result<Arrivals, RoomError> {
-        let call = call(&self.scripts.poll, room, context).arg(millis(PRESENCE_GRACE));
-        let call =
-            tokens.iter().fold(call, |call, token| call.arg(token.user.compact()).arg(token.position).arg(token.epoch));
-        replies::arrivals(&self.run::<Vec<i64>>(call).await?, tokens.len())
+        tickets: &[(UserId, u32, u32)],
+    ) -> Result<Arrivals, StoreError> {
+        let call = self.call(&self.scripts.poll, room, context).arg(millis(PRESENCE_GRACE));
+        let call = tickets
+            .iter()
+            .fold(call, |call, (user, position, epoch)| call.arg(user.compact()).arg(position).arg(epoch));
+        replies::arrivals(&call.run::<Vec<i64>>(&self.redis).await?, tickets.len())
     }
 
-    /// Takes a person out of the room, by their own wish or an operator's (`removed`). `position` is that of their token, 0
-    /// where there is none. Whether they were in the room, at which position, and when.
+    /// Takes a person out of the room, by their own wish or an operator's (`removed`); whether they were in it.
     pub async fn leave(
         &self,
         room: &RoomKeys,
         context: &RoomContext,
         user: UserId,
         removed: bool,
-        position: u32,
-    ) -> Result<(bool, u32, Moment), RoomError> {
-        let leave = call(&self.scripts.leave, room, context).arg(user.compact());
-        let leave = leave.arg(if removed { "removed" } else { "left" }).arg(position);
-        let (head, [was_in, position]) = replies::headed(&self.run::<Vec<i64>>(leave).await?)?;
-        Ok((was_in == 1, replies::narrow(position)?, head.moment()))
+    ) -> Result<bool, StoreError> {
+        let (_, was_in): (Head, u8) = replies::headed(
+            &self
+                .call(&self.scripts.leave, room, context)
+                .arg(user.compact())
+                .arg(if removed { "removed" } else { "left" })
+                .run::<Vec<i64>>(&self.redis)
+                .await?,
+        )?;
+        Ok(was_in == 1)
     }
 
     /// Notes that these people are there for so many ms from now; how many of them are in line.
@@ -244,32 +226,41 @@ impl QueueStore {
         room: &RoomKeys,
         context: &RoomContext,
         seen: &[(UserId, u32)],
-    ) -> Result<u32, RoomError> {
-        let present = call(&self.scripts.present, room, context);
-        self.run(seen.iter().fold(present, |call, (user, for_ms)| call.arg(user.compact()).arg(for_ms))).await
+    ) -> Result<u32, StoreError> {
+        let call = self.call(&self.scripts.present, room, context);
+        seen.iter().fold(call, |call, (user, for_ms)| call.arg(user.compact()).arg(for_ms)).run(&self.redis).await
     }
 
-    /// Makes offers to the people who are next; `extra` of them beside the rate, as an operator wishes.
-    pub async fn admit(&self, room: &RoomKeys, context: &RoomContext, extra: u32) -> Result<Admitted, RoomError> {
-        let admit = call(&self.scripts.admit, room, context)
+    /// Offers turns to whoever is next; `extra` of them beside the rate, as an operator wishes.
+    pub async fn admit(&self, room: &RoomKeys, context: &RoomContext, extra: u32) -> Result<Turns, StoreError> {
+        let reply: Vec<i64> = self
+            .call(&self.scripts.admit, room, context)
             .arg(reach(context.settings.admit_per_second))
             .arg(millis(SETTLE))
             .arg(MAX_OFFERS)
             .arg(MAX_EXAMINED)
-            .arg(extra);
-        let (_, [offered, skipped]) = replies::headed(&self.run::<Vec<i64>>(admit).await?)?;
-        Ok(Admitted { offered: replies::narrow(offered)?, skipped: replies::narrow(skipped)? })
+            .arg(extra)
+            .run(&self.redis)
+            .await?;
+        let &[_, _, _, offered, aside] = reply.as_slice() else { return Err(unexpected()) };
+        Ok(Turns { offered: replies::narrow(offered)?, aside: replies::narrow(aside)? })
     }
 
-    /// Reads the room, with the people who left since `left_since_ms`.
+    /// Reads the room, with who left since `left_since_ms`. `None` where Redis does not know it.
     pub async fn snapshot(
         &self,
         room: &RoomKeys,
         context: &RoomContext,
         left_since_ms: i64,
-    ) -> Result<Snapshot, RoomError> {
-        let snapshot = call(&self.scripts.snapshot, room, context);
-        replies::snapshot(self.run(snapshot.arg(left_since_ms).arg(EXACT_RANKS).arg(RANK_GROWTH)).await?)
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let reply = self
+            .call(&self.scripts.snapshot, room, context)
+            .arg(left_since_ms)
+            .arg(EXACT_RANKS)
+            .arg(RANK_GROWTH)
+            .run(&self.redis)
+            .await?;
+        replies::snapshot(reply)
     }
 
     /// Whether this very pass is a live admission, and until when in ms; `Unknown` while the room is being rebuilt.
@@ -279,24 +270,31 @@ impl QueueStore {
         context: &RoomContext,
         user: UserId,
         pass: PassId,
-    ) -> Result<LeaseCheck, RoomError> {
-        let lease = call(&self.scripts.lease, room, context).arg(user.compact()).arg(pass.to_string());
-        let (_, [end_ms]) = replies::headed(&self.run::<Vec<i64>>(lease).await?)?;
-        Ok(match end_ms {
+    ) -> Result<LeaseCheck, StoreError> {
+        let (_, end): (Head, i64) = replies::headed(
+            &self
+                .call(&self.scripts.lease, room, context)
+                .arg(user.compact())
+                .arg(pass.to_string())
+                .run::<Vec<i64>>(&self.redis)
+                .await?,
+        )?;
+        Ok(match end {
             ..0 => LeaseCheck::Unknown,
             0 => LeaseCheck::None,
             end_ms => LeaseCheck::Live { end_ms },
         })
     }
 
-    /// Some of the people in a draw who have no position yet, by user and entry.
+    /// Some of those who take part in a draw and have no position yet, by user and entry.
     pub async fn gathered(
         &self,
         room: &RoomKeys,
         context: &RoomContext,
         at_most: u32,
-    ) -> Result<Vec<(UserId, u32)>, RoomError> {
-        let people: Vec<(String, u32)> = self.run(call(&self.scripts.gathered, room, context).arg(at_most)).await?;
+    ) -> Result<Vec<(UserId, u32)>, StoreError> {
+        let people: Vec<(String, u32)> =
+            self.call(&self.scripts.gathered, room, context).arg(at_most).run(&self.redis).await?;
         people
             .into_iter()
             .map(|(user, entry)| Ok((UserId::from_compact(&user).map_err(|_| unexpected())?, entry)))
@@ -309,35 +307,53 @@ impl QueueStore {
         room: &RoomKeys,
         context: &RoomContext,
         dealt: &[(UserId, u32, u32)],
-    ) -> Result<u32, RoomError> {
-        let deal = call(&self.scripts.deal, room, context);
-        let deal =
-            dealt.iter().fold(deal, |call, (user, entry, position)| call.arg(user.compact()).arg(entry).arg(position));
-        let (_, [undealt]) = replies::headed(&self.run::<Vec<i64>>(deal).await?)?;
-        replies::narrow(undealt)
+    ) -> Result<u32, StoreError> {
+        let call = self.call(&self.scripts.deal, room, context);
+        let call =
+            dealt.iter().fold(call, |call, (user, entry, position)| call.arg(user.compact()).arg(entry).arg(position));
+        let (_, undealt): (Head, u32) = replies::headed(&call.run::<Vec<i64>>(&self.redis).await?)?;
+        Ok(undealt)
     }
 
-    /// Runs a call; a room that was found lost is an error of its own.
-    pub(super) async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, RoomError> {
-        replies::unless_lost(call.run(&self.redis).await?)
+    /// Puts back what the room has forgotten; `complete` where this was all of it. How many it put somewhere.
+    pub async fn restore(
+        &self,
+        room: &RoomKeys,
+        context: &RoomContext,
+        draw: (DrawState, u32),
+        people: &[Forgotten],
+        complete: bool,
+    ) -> Result<u32, StoreError> {
+        let call =
+            self.call(&self.scripts.restore, room, context).arg(u8::from(complete)).arg(draw.0.as_str()).arg(draw.1);
+        let call = people.iter().fold(call, |call, person| {
+            let (word, nonce, lease_end_ms, cap_ms) = match person.was {
+                Was::Waiting => ("waiting", 0, 0, 0),
+                Was::Entered => ("entered", 0, 0, 0),
+                Was::Admitted { nonce, lease_end_ms, cap_ms } => ("admitted", nonce, lease_end_ms, cap_ms),
+                Was::Left => ("left", 0, 0, 0),
+            };
+            call.arg(word).arg(person.user.compact()).arg(person.position).arg(nonce).arg(lease_end_ms).arg(cap_ms)
+        });
+        let (_, put): (Head, u32) = replies::headed(&call.run::<Vec<i64>>(&self.redis).await?)?;
+        Ok(put)
     }
 
-    pub(super) fn scripts(&self) -> &QueueScripts {
-        &self.scripts
+    /// A call with what every script takes first, in the order of `queue/room.lua`.
+    #[expect(clippy::unused_self, reason = "it reads as what it is: a call of this store's")]
+    fn call<'a>(&self, script: &'a Script, room: &RoomKeys, context: &RoomContext) -> Call<'a> {
+        room.all()
+            .iter()
+            .fold(script.call(), |call, key| call.key(key))
+            .arg(context.now_ms)
+            .arg(context.settings.text())
+            .arg(if context.sale_over { -1 } else { context.opens_at_ms })
+            .arg(context.seen.position)
+            .arg(context.seen.epoch)
+            .arg(context.seen.changes)
+            .arg(context.gap)
+            .arg(u8::from(context.recorded))
     }
-}
-
-/// A call with what every script takes first, in the order of `queue/room.lua`.
-pub(super) fn call<'a>(script: &'a Script, room: &RoomKeys, context: &RoomContext) -> Call<'a> {
-    room.all()
-        .iter()
-        .fold(script.call(), |call, key| call.key(key))
-        .arg(context.now_ms)
-        .arg(context.settings.text())
-        .arg(if context.sale_over { -1 } else { context.opens_at_ms })
-        .arg(context.seen.epoch)
-        .arg(context.seen.version)
-        .arg(u8::from(context.recorded))
 }
 
 /// What is known of an admission.
@@ -348,9 +364,9 @@ pub enum LeaseCheck {
         /// Its end in ms.
         end_ms: i64,
     },
-    /// It has ended, or never was.
+    /// It is over, or never was.
     None,
-    /// The room is being rebuilt, and can learn of it yet.
+    /// The room has lost its memory, and may learn of it yet.
     Unknown,
 }
 

@@ -4,28 +4,27 @@
 use std::sync::Arc;
 
 use common::ids::UserId;
+use lua::StoreError;
 use metrics::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::room::Answered;
 use super::room::{Request, Room};
-use crate::domain::QueueError;
-use crate::store::{Arrivals, PollToken, RoomError};
+use crate::domain::{QueueError, Standing};
+use crate::store::Arrivals;
 
 /// The most that one call carries: about two milliseconds of Redis.
 const MAX_BATCH: usize = 512;
 
-type Answer = oneshot::Sender<Result<Answered, QueueError>>;
+type Answer = oneshot::Sender<Result<Standing, QueueError>>;
 
 /// Takes the room's requests to Redis until `stopping`.
 pub(super) async fn run(room: Arc<Room>, mut requests: mpsc::Receiver<Request>, stopping: CancellationToken) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     loop {
         tokio::select! {
-            biased;
-            () = stopping.cancelled() => return,
             taken = requests.recv_many(&mut batch, MAX_BATCH) => if taken == 0 { return },
+            () = stopping.cancelled() => return,
         }
         serve(&room, &mut batch).await;
     }
@@ -33,15 +32,15 @@ pub(super) async fn run(room: Arc<Room>, mut requests: mpsc::Receiver<Request>, 
 
 async fn serve(room: &Room, batch: &mut Vec<Request>) {
     let mut joins: (Vec<UserId>, Vec<Answer>) = Default::default();
-    let mut polls: (Vec<PollToken>, Vec<Answer>) = Default::default();
+    let mut polls: (Vec<(UserId, u32, u32)>, Vec<Answer>) = Default::default();
     for request in batch.drain(..) {
         match request {
             Request::Join { user, answer } => {
                 joins.0.push(user);
                 joins.1.push(answer);
             }
-            Request::Poll { token, answer } => {
-                polls.0.push(token);
+            Request::Poll { user, position, epoch, answer } => {
+                polls.0.push((user, position, epoch));
                 polls.1.push(answer);
             }
         }
@@ -57,7 +56,7 @@ async fn serve(room: &Room, batch: &mut Vec<Request>) {
         answer(room, &joins.0, joins.1, joined);
     }
     if let Some(polled) = polled {
-        let users: Vec<UserId> = polls.0.iter().map(|token| token.user).collect();
+        let users: Vec<UserId> = polls.0.iter().map(|(user, ..)| *user).collect();
         answer(room, &users, polls.1, polled);
     }
 }
@@ -68,20 +67,17 @@ fn note_size(sizes: &Histogram, people: usize) {
     }
 }
 
-/// Answers each person. Some may have stopped listening, which is fine.
-fn answer(room: &Room, users: &[UserId], waiting: Vec<Answer>, arrivals: Result<Arrivals, RoomError>) {
+/// Tells each their own; one who has stopped listening is none of our business.
+fn answer(room: &Room, users: &[UserId], waiting: Vec<Answer>, arrivals: Result<Arrivals, StoreError>) {
     match arrivals {
         Ok(arrivals) => {
             room.note_arrivals(users, &arrivals);
-            for (answer, arrival) in waiting.into_iter().zip(&arrivals.people) {
-                let _ = answer.send(Ok(Answered { arrival: *arrival, epoch: arrivals.seen.epoch }));
+            for (answer, arrival) in waiting.into_iter().zip(arrivals.people) {
+                let _ = answer.send(arrival.standing.ok_or(QueueError::Rebuilding));
             }
         }
         Err(error) => {
-            if let RoomError::Lost(lost) = error {
-                room.note_lost(lost);
-            }
-            let error = QueueError::from(error);
+            let error = QueueError::StoreAway(error.to_string());
             for answer in waiting {
                 let _ = answer.send(Err(error.clone()));
             }

@@ -2,10 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::ids::ConcertId;
-use tokio::time::Instant;
 
 use super::room::Room;
 use crate::domain::{Chart, Counted, QueueError, RoomSight, RoomView, Second};

@@ -1,14 +1,13 @@
 //! What a room comes to, for Prometheus.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use common::ids::ConcertId;
 use common::metrics::HANDLE_LASTS;
 use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
-use tokio::time::Instant;
 
 use super::waits::{Learnt, Waits};
-use crate::domain::recovery::Epoch;
 use crate::domain::{DrawState, Mode, Pace, RoomView};
 use crate::metrics::{
     ACTIVE, ADMITTING, AWAY, BATCH, CAPACITY, CLAIM_LAG, CLAIMS, ETA_ERROR, FRONTIER, GATHERED, JOINS, NO_SHOWS,
@@ -203,13 +202,13 @@ fn seconds(ms: i64) -> f64 {
 /// A room's own count, which begins anew with each of its lives, as one that only rises.
 #[derive(Debug, Default)]
 struct Total {
-    epoch: Epoch,
+    epoch: u32,
     last: u64,
     sum: u64,
 }
 
 impl Total {
-    fn take_in(&mut self, epoch: Epoch, count: u64) -> u64 {
+    fn take_in(&mut self, epoch: u32, count: u64) -> u64 {
         let goes_on = epoch == self.epoch && count >= self.last;
         self.sum += if goes_on { count - self.last } else { count };
         (self.epoch, self.last) = (epoch, count);

@@ -11,14 +11,13 @@ mod batch;
 mod chart;
 mod draw;
 mod measure;
-mod recovery;
+mod recent;
 mod room;
 mod rooms;
 mod sessions;
 mod tick;
 mod upkeep;
 mod waits;
-mod words;
 
 pub use chart::{Failures, WatchedChart};
 pub use room::{Room, Turning};

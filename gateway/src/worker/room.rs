@@ -1,25 +1,21 @@
 //! One room as this process knows it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use common::ids::{ConcertId, UserId};
 use common::tokens::{PassId, Ticket};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::chart::{Counting, Failures, Watched, WatchedChart};
 use super::draw::Deal;
 use super::measure::Figures;
-use super::recovery::{Awaited, LOOK_UPS};
-use super::words::RecentWords;
-use crate::domain::recovery::{Epoch, Evidence, Moment, Shown};
+use super::recent::Recent;
 use crate::domain::{ConcertFacts, DrawState, Mode, QueueError, RoomView, SaleStatus, SettingsInForce, Standing};
-use crate::store::record::{RecordError, RoomRecord};
-use crate::store::{Arrival, Arrivals, LeaseCheck, Lost, PollToken, QueueStore, RoomContext, RoomError, RoomKeys};
+use crate::store::record::{Record, RecordError};
+use crate::store::{Arrivals, LeaseCheck, QueueStore, RoomContext, RoomKeys, SAFETY_GAP, Seen};
 
 /// How old a view may be to answer from. Older, and whoever asks is told that the queue can't be reached.
 const MAX_VIEW_AGE: Duration = Duration::from_secs(2);
@@ -40,15 +36,8 @@ const MAX_LEFT: usize = 100_000;
 
 /// What a person wants of the room's memory.
 pub(super) enum Request {
-    Join { user: UserId, answer: oneshot::Sender<Result<Answered, QueueError>> },
-    Poll { token: PollToken, answer: oneshot::Sender<Result<Answered, QueueError>> },
-}
-
-/// What the room answered to one person, and in which epoch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Answered {
-    pub(super) arrival: Arrival,
-    pub(super) epoch: Epoch,
+    Join { user: UserId, answer: oneshot::Sender<Result<Standing, QueueError>> },
+    Poll { user: UserId, position: u32, epoch: u32, answer: oneshot::Sender<Result<Standing, QueueError>> },
 }
 
 /// A view and when it was read.
@@ -67,8 +56,8 @@ pub struct Turning {
     draw: DrawState,
 }
 
-/// An epoch before every other one: what a token of it says proves no loss.
-const NO_EPOCH: Epoch = 1;
+/// For how many seconds of joins, at the fastest that was seen, numbers jump after a loss.
+const GAP_SECONDS: u32 = 5;
 
 /// One concert's waiting room.
 #[derive(Debug)]
@@ -78,12 +67,9 @@ pub struct Room {
     pub(super) store: QueueStore,
     pub(super) seen: watch::Sender<Option<Look>>,
     turning: watch::Sender<Option<Turning>>,
-    /// Wakes a room that rests.
     pub(super) wanted: Notify,
-    /// Asks for a tick at once.
-    pub(super) urgent: Notify,
-    /// What its people were answered of late, which a room that lost its state is retold.
-    pub(super) words: RecentWords,
+    /// What its people did of late, which a room that lost its memory is told again.
+    pub(super) recent: Recent,
     /// The positions that its draw deals, once they have been worked out.
     pub(super) deal: Deal,
     /// What is told of it to Prometheus.
@@ -91,30 +77,20 @@ pub struct Room {
     /// What is told of it to operators.
     pub(super) counting: Counting,
     watched: Watched,
-    /// Where its events are recorded, and what it is rebuilt from.
-    pub(super) record: Option<Arc<dyn RoomRecord>>,
-    /// Limits how many people the record is asked about at once.
-    pub(super) look_ups: Semaphore,
+    /// Whether events are recorded, and a room can be put together again from the record.
+    recorded: bool,
     settings: RwLock<SettingsInForce>,
     /// How far this process has seen the room come.
-    seen_so_far: Mutex<Evidence>,
-    /// A loss that a call found, until the next tick opens the next epoch.
-    lost: Mutex<Option<Lost>>,
-    /// An epoch that another gateway claimed and is about to open.
-    awaited: Mutex<Option<Awaited>>,
-    /// Whether Redis let the room go, because its sale is over.
-    finished: AtomicBool,
+    furthest: Mutex<Seen>,
     /// The most joins a second that were seen.
     joins_per_second: AtomicU32,
     /// Whether the last tick failed.
     pub(super) away: AtomicBool,
     facts: RwLock<ConcertFacts>,
     requests: mpsc::Sender<Request>,
-    present: Mutex<BTreeMap<UserId, u32>>,
+    present: Mutex<HashMap<UserId, u32>>,
     left: RwLock<HashSet<UserId>>,
     last_use: Mutex<Instant>,
-    /// Ends its tasks.
-    closing: CancellationToken,
 }
 
 impl Room {
@@ -123,7 +99,8 @@ impl Room {
         facts: ConcertFacts,
         store: QueueStore,
         settings: SettingsInForce,
-        (record, failures, closing): (Option<Arc<dyn RoomRecord>>, Failures, CancellationToken),
+        recorded: bool,
+        failures: Failures,
     ) -> (Self, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
         let room = Self {
@@ -133,19 +110,14 @@ impl Room {
             seen: watch::Sender::new(None),
             turning: watch::Sender::new(None),
             wanted: Notify::new(),
-            urgent: Notify::new(),
-            words: RecentWords::default(),
+            recent: Recent::default(),
             deal: Deal::default(),
             figures: Figures::of(concert),
             counting: Counting::new(failures),
             watched: Watched::default(),
-            record,
-            look_ups: Semaphore::new(LOOK_UPS),
+            recorded,
             settings: RwLock::new(settings),
-            seen_so_far: Mutex::default(),
-            lost: Mutex::default(),
-            awaited: Mutex::default(),
-            finished: AtomicBool::new(false),
+            furthest: Mutex::default(),
             joins_per_second: AtomicU32::new(0),
             away: AtomicBool::new(false),
             facts: RwLock::new(facts),
@@ -153,7 +125,6 @@ impl Room {
             present: Mutex::default(),
             left: RwLock::default(),
             last_use: Mutex::new(Instant::now()),
-            closing,
         };
         (room, receiver)
     }
@@ -218,25 +189,23 @@ impl Room {
     }
 
     /// Takes on the settings in the record, where they are newer.
-    pub(super) async fn read_settings(&self, record: &dyn RoomRecord) -> Result<(), RecordError> {
+    pub(super) async fn read_settings(&self, record: &Record) -> Result<(), RecordError> {
         if let Some(stored) = record.settings(self.concert).await? {
             self.take_settings(&stored.settings.into());
         }
         Ok(())
     }
 
-    /// Gives a person a position, or returns the one they have. A token of theirs is looked up first: it proves a position
-    /// that the room may have lost.
+    /// Gives a person a place, or tells the one they have. Who shows a ticket from a life of the room that it has
+    /// forgotten gets their place in that one back.
     pub async fn join(&self, user: UserId, ticket: Option<&Ticket>) -> Result<Standing, QueueError> {
-        if let Some(ticket) = ticket {
-            self.note_token(ticket);
-        }
         let view = self.view().await?;
         match self.sale_over(&view) {
             Some(Standing::SoldOut) => return Err(QueueError::SoldOut),
             Some(_) => return Err(QueueError::SalesClosed),
             None => {}
         }
+        // Asked even where the ticket's life is the one last seen: the room may have forgotten it since.
         if let Some(ticket) = ticket
             && let standing @ (Standing::Waiting { .. } | Standing::Gathering { .. } | Standing::Admitted(_)) =
                 self.look_up_ticket(ticket).await?
@@ -244,32 +213,24 @@ impl Room {
             self.note_join();
             return Ok(standing);
         }
-        let answered = self.ask(|answer| Request::Join { user, answer }).await?;
+        self.left.write().unwrap_or_else(PoisonError::into_inner).remove(&user);
+        let standing = self.ask(|answer| Request::Join { user, answer }).await?;
         // A room that was empty is looked at again: somebody is there now.
-        if view.in_line() == 0 {
-            self.wanted.notify_one();
-        }
-        match answered.arrival {
-            Arrival::Standing(Standing::Closed) => Err(QueueError::SalesClosed),
-            Arrival::Standing(standing) => {
+        self.wanted.notify_one();
+        match standing {
+            Standing::Closed => Err(QueueError::SalesClosed),
+            standing => {
                 self.note_join();
                 Ok(standing)
             }
-            Arrival::Rebuilding | Arrival::Unknown => Err(QueueError::Rebuilding),
         }
     }
 
-    /// Where the bearer of a queue token stands. Answered from memory until they are near the front: the token says the
-    /// position, the snapshot says how far the room has come.
+    /// Where the bearer of a ticket stands. Answered from memory until their turn comes near: the ticket says the
+    /// position, the view says how far the room has come.
     pub async fn stand(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
-        self.note_token(ticket);
         let view = self.view().await?;
         self.counting.note_poll();
-        if self.finished.load(Ordering::Relaxed)
-            && let Some(over) = self.sale_over(&view)
-        {
-            return Ok(over);
-        }
         let standing = if let Some(standing) = self.stand_in(&view, ticket) {
             self.figures.polls_from_memory.increment(1);
             standing
@@ -277,14 +238,14 @@ impl Room {
             self.figures.polls_by_redis.increment(1);
             self.look_up_ticket(ticket).await?
         };
-        // Nothing is left to wait for where the sale is over; people inside may finish.
+        // Who waits for a sale that is over waits for nothing; who is inside already may finish.
         Ok(match (standing, self.sale_over(&view)) {
             (Standing::Waiting { .. } | Standing::Gathering { .. }, Some(over)) => over,
             (standing, _) => standing,
         })
     }
 
-    /// The same where the snapshot alone can say it.
+    /// The same where the view alone can tell.
     fn stand_in(&self, view: &RoomView, ticket: &Ticket) -> Option<Standing> {
         let Ticket { position, epoch, .. } = *ticket;
         if epoch != view.counts.epoch || self.has_left(ticket.user) {
@@ -294,81 +255,56 @@ impl Room {
         if ticket.ahead.is_none() {
             return view.is_undrawn().then_some(Standing::Gathering { entry: position, epoch, at_seconds });
         }
-        (position > view.counts.frontier).then_some(Standing::Waiting {
-            position,
-            epoch,
-            ahead: None,
-            claim_in_ms: None,
-            at_seconds,
-        })
+        (position > view.counts.frontier).then_some(Standing::Waiting { position, epoch, ahead: None, at_seconds })
     }
 
-    /// Asks Redis about the bearer of a queue token. An entry for a draw that is made is looked up at the position that was
-    /// dealt to it.
+    /// Asks the room's memory about the bearer of a ticket. An entry for a draw that is made is put back, where need
+    /// be, at the position that was dealt to it.
     async fn look_up_ticket(&self, ticket: &Ticket) -> Result<Standing, QueueError> {
         let draw = self.seen.borrow().as_ref().map(|seen| (seen.view.draw, seen.view.counts.entries));
-        let (position, is_entry) = match (ticket.ahead, draw) {
+        let position = match (ticket.ahead, draw) {
             (None, Some((DrawState::Dealing | DrawState::Done, entries))) if ticket.position <= entries => {
-                let dealt = self.deal.position(&self.settings(), self.concert, entries, ticket.position).await?;
-                (dealt, false)
+                self.deal.position(&self.settings(), self.concert, entries, ticket.position).await?
             }
-            (ahead, _) => (ticket.position, ahead.is_none()),
+            _ => ticket.position,
         };
-        let Ticket { user, epoch, .. } = *ticket;
-        let token = PollToken { user, position, epoch };
-        self.look_up(token, Shown::Token { position, is_entry, epoch }).await
+        self.look_up(ticket.user, position, ticket.epoch).await
     }
 
-    /// Where the bearer of a pass stands. One that has expired can have been renewed, but proves nothing about the room.
-    pub async fn stand_admitted(&self, user: UserId, pass: PassId, has_expired: bool) -> Result<Standing, QueueError> {
-        if !has_expired {
-            self.note_pass(pass);
-        }
-        let view = self.view().await?;
-        if self.finished.load(Ordering::Relaxed) && self.sale_over(&view).is_some() {
-            return Ok(Standing::Expired);
-        }
+    /// Where the bearer of a pass stands.
+    pub async fn stand_admitted(&self, user: UserId, pass: PassId) -> Result<Standing, QueueError> {
+        self.view().await?;
         self.counting.note_poll();
         self.figures.polls_by_redis.increment(1);
-        let PassId { position, nonce } = pass;
-        let epoch = if has_expired { NO_EPOCH } else { 0 };
-        let token = PollToken { user, position, epoch };
-        self.look_up(token, Shown::Pass { position, nonce }).await
+        self.look_up(user, pass.position, 0).await
     }
 
-    /// Takes a person out, by their own wish or an operator's (`removed`); whether they were in. `position` is that of the
-    /// token that they showed, 0 where there is none.
-    pub async fn leave(&self, user: UserId, removed: bool, position: u32) -> Result<bool, QueueError> {
-        if self.finished.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let left = self.store.leave(&self.keys, &self.context(), user, removed, position).await;
-        let (was_in, position, moment) = left.map_err(|error| self.refused(error))?;
+    /// Takes a person out, by their own wish or an operator's (`removed`); whether they were in.
+    pub async fn leave(&self, user: UserId, removed: bool) -> Result<bool, QueueError> {
+        let was_in = self.store.leave(&self.keys, &self.context(), user, removed).await.map_err(QueueError::from)?;
         self.note_left([user]);
-        self.words.note_left(user, position, moment);
+        self.recent.note_left(user);
         Ok(was_in)
     }
 
     /// Whether this very pass is a live admission.
     pub async fn is_admitted(&self, user: UserId, pass: PassId) -> Result<bool, QueueError> {
-        if self.finished.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        self.note_pass(pass);
-        let lease = self.store.lease(&self.keys, &self.context(), user, pass).await;
-        match lease.map_err(|error| self.refused(error))? {
+        match self.store.lease(&self.keys, &self.context(), user, pass).await.map_err(QueueError::from)? {
             LeaseCheck::Live { .. } => Ok(true),
             LeaseCheck::None => Ok(false),
-            LeaseCheck::Unknown => Err(QueueError::Rebuilding),
+            LeaseCheck::Unknown => {
+                // Nobody may have looked at the room since it lost its memory.
+                self.wanted.notify_one();
+                Err(QueueError::Rebuilding)
+            }
         }
     }
 
-    /// Makes so many offers beside the rate; how many were made.
+    /// Gives so many turns beside the rate; how many were.
     pub async fn admit_now(&self, extra: u32) -> Result<u32, QueueError> {
-        let admitted = self.store.admit(&self.keys, &self.context(), extra).await;
-        let admitted = admitted.map_err(|error| self.refused(error))?;
+        let turns = self.store.admit(&self.keys, &self.context(), extra).await.map_err(QueueError::from)?;
         self.wanted.notify_one();
-        Ok(admitted.offered)
+        Ok(turns.offered)
     }
 
     /// The settings that this process knows to be in force.
@@ -440,17 +376,7 @@ impl Room {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.last_used().elapsed() > IDLE_AFTER
-    }
-
-    /// When somebody asked for the room last.
-    pub(super) fn last_used(&self) -> Instant {
-        *self.last_use.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the room's tasks.
-    pub(super) fn close(&self) {
-        self.closing.cancel();
+        self.last_use.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > IDLE_AFTER
     }
 
     /// Whether there was nobody and nothing to do when last seen.
@@ -474,79 +400,23 @@ impl Room {
         RoomContext {
             opens_at_ms: facts.opens_at_ms(),
             sale_over: over,
-            seen: self.seen_so_far(),
-            recorded: self.record.is_some(),
+            seen: *self.furthest.lock().unwrap_or_else(PoisonError::into_inner),
+            gap: SAFETY_GAP.max(self.joins_per_second.load(Ordering::Relaxed).saturating_mul(GAP_SECONDS)),
+            recorded: self.recorded,
             now_ms: 0,
             settings,
         }
     }
 
-    /// How far this process has seen the room come.
-    pub(super) fn seen_so_far(&self) -> Evidence {
-        *self.seen_so_far.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes how far the room has come.
-    pub(super) fn note_seen(&self, seen: Evidence) {
-        let mut known = self.seen_so_far.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = known.with(seen);
+    pub(super) fn note_seen(&self, seen: Seen) {
+        let mut furthest = self.furthest.lock().unwrap_or_else(PoisonError::into_inner);
+        *furthest = furthest.or_further(seen);
     }
 
     /// Whether this process has never seen the room.
     pub(super) fn is_unseen(&self) -> bool {
-        self.seen.borrow().is_none()
-    }
-
-    /// A valid token is evidence too, to a process that has never seen the room: it was there before.
-    fn note_token(&self, ticket: &Ticket) {
-        if self.is_unseen() {
-            self.note_seen(Evidence { epoch: ticket.epoch, position: ticket.position, ..Evidence::default() });
-        }
-    }
-
-    /// A pass proves that its position was admitted.
-    fn note_pass(&self, pass: PassId) {
-        let PassId { position, .. } = pass;
-        self.note_seen(Evidence { position, frontier: position, ..Evidence::default() });
-    }
-
-    /// Notes that a call found the room lost. The next tick, which comes at once, finds it too, or has a token's proof of it
-    /// here.
-    pub(super) fn note_lost(&self, lost: Lost) {
-        if lost.proof != Evidence::default() {
-            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(lost);
-        }
-        self.wanted.notify_one();
-        self.urgent.notify_one();
-    }
-
-    /// Takes the loss that a token proved, unless an epoch has begun since.
-    pub(super) fn take_lost(&self) -> Option<Lost> {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
-        lost.filter(|lost| lost.epoch == self.seen_epoch())
-    }
-
-    /// The epoch of the latest snapshot; 0 where there is none.
-    pub(super) fn seen_epoch(&self) -> Epoch {
-        self.seen.borrow().as_ref().map_or(0, |seen| seen.view.counts.epoch)
-    }
-
-    /// The epoch that another gateway claimed.
-    pub(super) fn awaited(&self) -> MutexGuard<'_, Option<Awaited>> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a failed call comes to for the person who asked; a loss that it found is noted.
-    fn refused(&self, error: RoomError) -> QueueError {
-        if let RoomError::Lost(lost) = error {
-            self.note_lost(lost);
-        }
-        error.into()
-    }
-
-    /// Notes whether Redis let the room go, because its sale is over.
-    pub(super) fn set_finished(&self, finished: bool) {
-        self.finished.store(finished, Ordering::Relaxed);
+        self.furthest.lock().unwrap_or_else(PoisonError::into_inner).epoch == 0
     }
 
     /// Notes how fast people join, so that numbers jump far enough after a loss.
@@ -554,16 +424,10 @@ impl Room {
         self.joins_per_second.fetch_max(joins_per_second, Ordering::Relaxed);
     }
 
-    /// The most joins a second that were seen.
-    pub(super) fn fastest_joins_per_second(&self) -> u32 {
-        self.joins_per_second.load(Ordering::Relaxed)
-    }
-
     /// Notes what came of joins and polls.
     pub(super) fn note_arrivals(&self, users: &[UserId], arrivals: &Arrivals) {
         self.note_seen(arrivals.seen);
-        let moment = Moment { epoch: arrivals.seen.epoch, version: arrivals.seen.version };
-        self.words.note(users, &arrivals.people, moment);
+        self.recent.note(users, &arrivals.people);
     }
 
     /// Why nobody can wait any more, if so.
@@ -577,27 +441,14 @@ impl Room {
         }
     }
 
-    /// Asks Redis about a person, and where it does not know them the record.
-    async fn look_up(&self, token: PollToken, shown: Shown) -> Result<Standing, QueueError> {
-        for _ in 0..2 {
-            let answered = self.ask(|answer| Request::Poll { token, answer }).await?;
-            match answered.arrival {
-                Arrival::Standing(standing) => return Ok(standing),
-                Arrival::Rebuilding => break,
-                Arrival::Unknown => {
-                    if let Some(ended) = Box::pin(self.decide_unknown(token.user, shown, answered.epoch)).await? {
-                        return Ok(ended);
-                    }
-                }
-            }
-        }
-        Err(QueueError::Rebuilding)
+    async fn look_up(&self, user: UserId, position: u32, epoch: u32) -> Result<Standing, QueueError> {
+        self.ask(|answer| Request::Poll { user, position, epoch, answer }).await
     }
 
     async fn ask(
         &self,
-        request: impl FnOnce(oneshot::Sender<Result<Answered, QueueError>>) -> Request,
-    ) -> Result<Answered, QueueError> {
+        request: impl FnOnce(oneshot::Sender<Result<Standing, QueueError>>) -> Request,
+    ) -> Result<Standing, QueueError> {
         let (answer, answered) = oneshot::channel();
         self.requests.try_send(request(answer)).map_err(|_| QueueError::Overloaded)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
@@ -622,14 +473,7 @@ mod tests {
         let (session, claim) = (Duration::from_mins(1), Duration::from_secs(30));
         let defaults = RoomDefaults { admit_per_second: 1.0, burst: 1, max_active: 1, session, claim };
         let facts = ConcertFacts { status: SaleStatus::OnSale, sale_opens_at: None, stock: None };
-        Room::new(
-            ConcertId::generate(),
-            facts,
-            QueueStore::new(redis),
-            defaults.into(),
-            (None, Failures::default(), CancellationToken::new()),
-        )
-        .0
+        Room::new(ConcertId::generate(), facts, QueueStore::new(redis), defaults.into(), false, Failures::default()).0
     }
 
     #[tokio::test]

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use common::ids::ConcertId;
 use common::lifecycle::Lifecycle;
-use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use super::chart::Failures;
@@ -15,12 +13,11 @@ use super::upkeep::{self, Tools};
 use super::{batch, tick};
 use crate::domain::{ConcertFacts, QueueError, SettingsInForce};
 use crate::store::QueueStore;
+use crate::store::record::Record;
 use crate::upstream::{ConcertList, Concerts};
 
 /// More concerts than any seller runs at once; a bound all the same.
 const MAX_ROOMS: usize = 10_000;
-/// Rooms that were not used for so long are dropped when another one is opened. One that is used again is read anew.
-const UNUSED_FOR: Duration = Duration::from_hours(1);
 
 /// The rooms of this process. Cloning it shares them.
 #[derive(Debug, Clone)]
@@ -48,6 +45,16 @@ impl Rooms {
     ) -> Self {
         let (rooms, failures) = (RwLock::default(), Failures::default());
         Self(Arc::new(Inner { rooms, store, defaults, tools, concerts, failures, lifecycle }))
+    }
+
+    /// The rooms that somebody has asked this process for.
+    pub fn open_rooms(&self) -> Vec<Arc<Room>> {
+        self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    /// Where things are recorded, if anywhere.
+    pub fn record(&self) -> Option<&Record> {
+        self.0.tools.record.as_ref()
     }
 
     /// What failed of all that this process was asked for.
@@ -101,37 +108,25 @@ impl Rooms {
     }
 
     fn open(&self, concert: ConcertId, facts: ConcertFacts) -> Result<Arc<Room>, QueueError> {
-        let Inner { rooms, store, defaults, tools, concerts, failures, lifecycle } = &*self.0;
-        let mut rooms = rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(room) = rooms.get(&concert) {
             return Ok(Arc::clone(room));
         }
-        drop_unused(&mut rooms);
         if rooms.len() >= MAX_ROOMS {
             return Err(QueueError::Overloaded);
         }
-        let stopping = lifecycle.stopping().child_token();
-        let outside = (tools.record.clone(), failures.clone(), stopping.clone());
-        let (room, requests) = Room::new(concert, facts, store.clone(), defaults.clone(), outside);
+        let Inner { store, defaults, tools, failures, .. } = &*self.0;
+        let (recorded, failures) = (tools.record.is_some(), failures.clone());
+        let (room, requests) = Room::new(concert, facts, store.clone(), defaults.clone(), recorded, failures);
         let room = Arc::new(room);
         rooms.insert(concert, Arc::clone(&room));
         drop(rooms);
-        let spawn = |name, task| lifecycle.spawn_until(&stopping, name, task);
-        spawn("room batches", batch::run(Arc::clone(&room), requests, stopping.clone()).boxed());
-        spawn("room ticks", tick::run(Arc::clone(&room), tools.record.clone(), stopping.clone()).boxed());
-        spawn("room upkeep", upkeep::run(Arc::clone(&room), tools.clone(), stopping.clone()).boxed());
-        spawn("room facts", tick::follow_facts(Arc::clone(&room), concerts.clone(), stopping.clone()).boxed());
+        let lifecycle = &self.0.lifecycle;
+        lifecycle.spawn("room batches", batch::run(Arc::clone(&room), requests, lifecycle.stopping()));
+        lifecycle.spawn("room ticks", tick::run(Arc::clone(&room), tools.record.clone(), lifecycle.stopping()));
+        lifecycle.spawn("room upkeep", upkeep::run(Arc::clone(&room), tools.clone(), lifecycle.stopping()));
+        lifecycle
+            .spawn("room facts", tick::follow_facts(Arc::clone(&room), self.0.concerts.clone(), lifecycle.stopping()));
         Ok(room)
     }
-}
-
-/// Ends the rooms that have not been used for long: a process that lives for years must not keep every sale it ever had.
-fn drop_unused(rooms: &mut HashMap<ConcertId, Arc<Room>>) {
-    rooms.retain(|_, room| {
-        let is_used = room.last_used().elapsed() < UNUSED_FOR;
-        if !is_used {
-            room.close();
-        }
-        is_used
-    });
 }

@@ -37,9 +37,8 @@ pub(crate) async fn follow_ended_sessions(
         };
         let pause = if more { Duration::ZERO } else { PAUSE };
         tokio::select! {
-            biased;
-            () = stopping.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
+            () = stopping.cancelled() => {}
         }
     }
 }

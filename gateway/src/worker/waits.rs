@@ -94,7 +94,6 @@ impl Waits {
             | Happened::Moved
             | Happened::Returned
             | Happened::Lost
-            | Happened::Rebuilt
             | Happened::Drawn => {}
         }
     }
@@ -119,8 +118,7 @@ mod tests {
         // Ten a second.
         let pace = Pace::of(&view_for_tests());
         let event = Event { happened, user, position: 1, detail: None };
-        let id = StreamId { ms: at_ms, seq: 0 };
-        let batch = Batch { id, order: id, at_ms, epoch: 1, events: vec![event], bytes: 0 };
+        let batch = Batch { id: StreamId { ms: at_ms, seq: 0 }, at_ms, epoch: 1, events: vec![event] };
         let mut learnt = Vec::new();
         waits.follow(&batch, Some(&pace), |what| learnt.push(what));
         learnt

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::DateTime;
 use common::tokens::PassId;
-use gateway::domain::recovery::{Epoch, next_epoch};
 use gateway::domain::{Lease, MAX_POLL_AFTER, Mode, PRESENCE_GRACE, RoomSettings, SETTLE, Standing};
-use gateway::store::{Admitted, Arrival};
+use gateway::store::Turns;
 
 /// A person, by their number in the test.
 pub type Person = usize;
+
+/// Epochs are tenths of a second since 2025.
+const EPOCH_ZERO_MS: i64 = 1_735_689_600_000;
 
 /// Where a person is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +19,7 @@ pub enum Place {
     Waiting { position: u32, present_until_ms: Option<i64> },
     Away { position: u32 },
     Offered { pass: PassId, until_ms: i64 },
-    Inside { pass: PassId, until_ms: i64, cap_ms: i64 },
-}
-
-impl Place {
-    /// The person's position.
-    pub fn position(self) -> u32 {
-        match self {
-            Self::Waiting { position, .. } | Self::Away { position } => position,
-            Self::Offered { pass, .. } | Self::Inside { pass, .. } => pass.position,
-        }
-    }
+    Inside { pass: PassId, until_ms: i64, cap_ms: Option<i64> },
 }
 
 /// A room.
@@ -35,18 +27,14 @@ impl Place {
 pub struct Model {
     pub settings: RoomSettings,
     pub places: BTreeMap<Person, Place>,
-    pub epoch: Option<Epoch>,
+    pub epoch: Option<u32>,
     pub seq: u32,
     pub frontier: u32,
     pub admitted: u64,
     nonce: u16,
     bucket: Option<(f64, i64)>,
-    claims: f64,
-    /// How many offers were claimed or given to newcomers at the pace of claims.
-    pub paced_claims: u64,
-    /// When it was, and up to which position it counts.
-    expired: HashMap<Person, (i64, u32)>,
-    left: HashMap<Person, (i64, u32)>,
+    expired: HashMap<Person, i64>,
+    left: HashMap<Person, i64>,
     ticked_at_ms: i64,
     grace_until_ms: i64,
     horizon: u32,
@@ -65,8 +53,6 @@ impl Model {
             admitted: 0,
             nonce: 0,
             bucket: None,
-            claims: 0.0,
-            paced_claims: 0,
             expired: HashMap::new(),
             left: HashMap::new(),
             ticked_at_ms: 0,
@@ -81,6 +67,10 @@ impl Model {
         let mut bucket = self.begin(settings, now_ms);
         self.expire(now_ms);
         let mut free = self.capacity(bucket, now_ms);
+        for person in people {
+            self.expired.remove(person);
+            self.left.remove(person);
+        }
         // First who is known, then who is new.
         let mut standings: Vec<Option<Standing>> = people
             .iter()
@@ -104,44 +94,30 @@ impl Model {
         }
         self.seq += 1;
         let ahead = u32::try_from(self.waiting().len()).unwrap();
-        let is_bounded = self.settings.mode != Mode::Passthrough;
-        if *free < 1.0 || is_bounded && (ahead > 0 || self.claims < 0.999_999) {
+        if *free < 1.0 || (ahead > 0 && self.settings.mode != Mode::Passthrough) {
             return self.wait(person, ahead, now_ms);
         }
         *free -= 1.0;
-        if is_bounded {
+        if self.settings.mode != Mode::Passthrough {
             *bucket -= 1.0;
-            self.spend_claim();
         }
-        let pass = self.admit_position(self.seq);
+        let pass = self.give_turn(self.seq);
         self.begin_lease(person, pass, now_ms)
     }
 
-    /// `shown` is the position of the token that the person shows: an end before it is no answer to it.
-    pub fn poll(&mut self, person: Person, shown: u32, settings: &RoomSettings, now_ms: i64) -> Arrival {
+    pub fn poll(&mut self, person: Person, settings: &RoomSettings, now_ms: i64) -> Standing {
         let bucket = self.begin(settings, now_ms);
         self.bucket = Some((bucket, now_ms));
-        if let Some(standing) = self.arrive(person, now_ms) {
-            return Arrival::Standing(standing);
-        }
-        let has_ended =
-            |marks: &HashMap<Person, (i64, u32)>| marks.get(&person).is_some_and(|(_, up_to)| shown <= *up_to);
-        if has_ended(&self.expired) {
-            Arrival::Standing(Standing::Expired)
-        } else if has_ended(&self.left) {
-            Arrival::Standing(Standing::Left)
-        } else {
-            Arrival::Unknown
-        }
+        self.arrive(person, now_ms)
+            .unwrap_or_else(|| if self.expired.contains_key(&person) { Standing::Expired } else { Standing::Left })
     }
 
     pub fn leave(&mut self, person: Person, settings: &RoomSettings, now_ms: i64) -> bool {
         let bucket = self.begin(settings, now_ms);
         self.bucket = Some((bucket, now_ms));
         self.expired.remove(&person);
-        let place = self.places.remove(&person);
-        self.left.insert(person, (now_ms, place.map_or(u32::MAX, Place::position)));
-        place.is_some()
+        self.left.insert(person, now_ms);
+        self.places.remove(&person).is_some()
     }
 
     /// What a gateway notes of somebody near the front; how many of them are in line.
@@ -155,11 +131,11 @@ impl Model {
         }
     }
 
-    pub fn admit(&mut self, extra: u32, settings: &RoomSettings, now_ms: i64) -> Admitted {
+    pub fn admit(&mut self, extra: u32, settings: &RoomSettings, now_ms: i64) -> Turns {
         let bucket = self.begin(settings, now_ms);
         self.expire(now_ms);
-        self.expired.retain(|_, (at, _)| *at > now_ms - 3_600_000);
-        self.left.retain(|_, (at, _)| *at > now_ms - 3_600_000);
+        self.expired.retain(|_, at| *at > now_ms - 3_600_000);
+        self.left.retain(|_, at| *at > now_ms - 3_600_000);
         self.watch(now_ms);
 
         let by_rate = self.capacity(bucket, now_ms).min(2_500.0);
@@ -167,7 +143,7 @@ impl Model {
         if extra > 0 && self.settings.mode != Mode::Closed {
             free = (by_rate + f64::from(extra)).min(self.free_places().max(0.0));
         }
-        let mut turns = Admitted { offered: 0, skipped: 0 };
+        let mut turns = Turns { offered: 0, aside: 0 };
         for (position, person, present_until_ms) in self.waiting() {
             if f64::from(turns.offered) >= free {
                 break;
@@ -175,23 +151,17 @@ impl Model {
             let absent = now_ms >= self.grace_until_ms
                 && present_until_ms.map_or(position <= self.horizon, |until_ms| until_ms <= now_ms);
             let place = if absent {
-                turns.skipped += 1;
+                turns.aside += 1;
                 self.frontier = self.frontier.max(position);
                 Place::Away { position }
             } else {
                 turns.offered += 1;
                 let until_ms = now_ms + i64::try_from(self.settings.claim_ms).unwrap();
-                Place::Offered { pass: self.admit_position(position), until_ms }
+                Place::Offered { pass: self.give_turn(position), until_ms }
             };
             self.places.insert(person, place);
         }
-        let bounded = self.settings.mode != Mode::Passthrough;
-        let spent = if bounded { f64::from(turns.offered).min(by_rate) } else { 0.0 };
-        if bounded {
-            let offers = self.places.values().filter(|place| matches!(place, Place::Offered { .. })).count();
-            let most = f64::from(self.settings.burst).max(f64::from(u32::try_from(offers).unwrap()));
-            self.claims = (self.claims + (f64::from(turns.offered) - by_rate).max(0.0)).min(most);
-        }
+        let spent = if self.settings.mode == Mode::Passthrough { 0.0 } else { f64::from(turns.offered).min(by_rate) };
         self.bucket = Some((bucket - spent, now_ms));
         turns
     }
@@ -218,21 +188,16 @@ impl Model {
 
     /// Begins a call: takes settings on, and fills the bucket at the rate that was set until now.
     fn begin(&mut self, settings: &RoomSettings, now_ms: i64) -> f64 {
-        self.epoch.get_or_insert_with(|| next_epoch(now_ms, &[]));
+        self.epoch.get_or_insert_with(|| u32::try_from((now_ms - EPOCH_ZERO_MS) / 100).unwrap());
         let rate_until_now = self.settings.admit_per_second;
         if settings.version > self.settings.version {
             self.settings = settings.clone();
         }
         let burst = f64::from(self.settings.burst);
-        if self.bucket.is_none() {
-            self.claims = burst;
-        }
         let (saved, at_ms) = self.bucket.unwrap_or((burst, now_ms));
         #[expect(clippy::cast_precision_loss, reason = "a test's times are far below 2^52")]
         let elapsed_ms = (now_ms - at_ms).max(0) as f64;
-        let refill = elapsed_ms * rate_until_now / 1000.0;
-        self.claims = self.claims.max(burst.min(self.claims + refill));
-        burst.min(saved + refill)
+        burst.min(saved + elapsed_ms * rate_until_now / 1000.0)
     }
 
     fn expire(&mut self, now_ms: i64) {
@@ -247,15 +212,9 @@ impl Model {
             }
         }
         for person in over {
-            self.end(person, now_ms);
+            self.places.remove(&person);
+            self.expired.insert(person, now_ms);
         }
-    }
-
-    /// Ends a lease that ran out.
-    fn end(&mut self, person: Person, now_ms: i64) {
-        let up_to = self.places.remove(&person).map_or(u32::MAX, Place::position);
-        self.left.remove(&person);
-        self.expired.insert(person, (now_ms, up_to));
     }
 
     /// Who is expected to have shown themselves by now.
@@ -287,7 +246,7 @@ impl Model {
         (bucket + 0.000_001).floor().min(self.free_places()).max(0.0)
     }
 
-    fn admit_position(&mut self, position: u32) -> PassId {
+    fn give_turn(&mut self, position: u32) -> PassId {
         self.nonce = (self.nonce + 1) % 1_024;
         self.admitted += 1;
         self.frontier = self.frontier.max(position);
@@ -297,8 +256,9 @@ impl Model {
     fn begin_lease(&mut self, person: Person, pass: PassId, now_ms: i64) -> Standing {
         let cap_ms = now_ms + i64::try_from(self.settings.session_ms).unwrap();
         let idle_ms = i64::try_from(self.settings.idle_ms).unwrap();
-        let until_ms = if idle_ms > 0 { cap_ms.min(now_ms + idle_ms) } else { cap_ms };
-        self.places.insert(person, Place::Inside { pass, until_ms, cap_ms });
+        let renews = idle_ms > 0;
+        let until_ms = if renews { cap_ms.min(now_ms + idle_ms) } else { cap_ms };
+        self.places.insert(person, Place::Inside { pass, until_ms, cap_ms: renews.then_some(cap_ms) });
         inside(pass, until_ms, now_ms)
     }
 
@@ -309,7 +269,7 @@ impl Model {
         let until_polled_ms = (f64::from(ahead) / self.settings.admit_per_second.max(0.001) * 1_000.0).min(1e6) as i64;
         let present_until_ms = Some(now_ms + longest_ms.min(grace_ms + until_polled_ms));
         self.places.insert(person, Place::Waiting { position: self.seq, present_until_ms });
-        self.in_line(self.seq, Some(ahead), None, now_ms)
+        self.in_line(self.seq, Some(ahead), now_ms)
     }
 
     /// Someone who is here right now.
@@ -320,11 +280,12 @@ impl Model {
                 return Some(self.renew(person, pass, until_ms, cap_ms, now_ms));
             }
             Place::Inside { .. } => {
-                self.end(person, now_ms);
+                self.places.remove(&person);
+                self.expired.insert(person, now_ms);
                 return None;
             }
             Place::Offered { pass, until_ms } if until_ms > now_ms && self.settings.mode != Mode::Closed => {
-                return Some(self.claim(person, pass, until_ms, now_ms));
+                return Some(self.begin_lease(person, pass, now_ms));
             }
             Place::Offered { pass, .. } => pass.position,
             Place::Away { position } | Place::Waiting { position, .. } => position,
@@ -332,40 +293,20 @@ impl Model {
         // The scripts set this even where a later time stands.
         let grace_ms = i64::try_from(PRESENCE_GRACE.as_millis()).unwrap();
         self.places.insert(person, Place::Waiting { position, present_until_ms: Some(now_ms + grace_ms) });
-        Some(self.in_line(position, None, None, now_ms))
+        Some(self.in_line(position, None, now_ms))
     }
 
-    /// Claims are paced like offers.
-    fn claim(&mut self, person: Person, pass: PassId, until_ms: i64, now_ms: i64) -> Standing {
-        if self.settings.mode != Mode::Passthrough {
-            if self.claims < 0.999_999 {
-                let wait_ms = ((1.0 - self.claims) * 1000.0 / self.settings.admit_per_second.max(0.001)).ceil();
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
-                let wait_ms = wait_ms as u32;
-                let kept_ms = now_ms + i64::from(wait_ms) + i64::try_from(self.settings.claim_ms).unwrap();
-                self.places.insert(person, Place::Offered { pass, until_ms: until_ms.max(kept_ms) });
-                return self.in_line(pass.position, Some(0), Some(wait_ms), now_ms);
-            }
-            self.spend_claim();
-        }
-        self.begin_lease(person, pass, now_ms)
-    }
-
-    fn spend_claim(&mut self) {
-        self.claims -= 1.0;
-        self.paced_claims += 1;
-    }
-
-    fn renew(&mut self, person: Person, pass: PassId, until_ms: i64, cap_ms: i64, now_ms: i64) -> Standing {
+    fn renew(&mut self, person: Person, pass: PassId, until_ms: i64, cap_ms: Option<i64>, now_ms: i64) -> Standing {
         let idle_ms = i64::try_from(self.settings.idle_ms).unwrap();
-        let renewed_ms = if idle_ms == 0 { until_ms } else { until_ms.max((now_ms + idle_ms).min(cap_ms)) };
+        let renewed_ms =
+            if idle_ms == 0 { until_ms } else { until_ms.max((now_ms + idle_ms).min(cap_ms.unwrap_or(until_ms))) };
         self.places.insert(person, Place::Inside { pass, until_ms: renewed_ms, cap_ms });
         inside(pass, renewed_ms, now_ms)
     }
 
-    fn in_line(&self, position: u32, ahead: Option<u32>, claim_in_ms: Option<u32>, now_ms: i64) -> Standing {
+    fn in_line(&self, position: u32, ahead: Option<u32>, now_ms: i64) -> Standing {
         let at_seconds = u32::try_from(now_ms / 1_000).unwrap();
-        Standing::Waiting { position, epoch: self.epoch.unwrap(), ahead, claim_in_ms, at_seconds }
+        Standing::Waiting { position, epoch: self.epoch.unwrap(), ahead, at_seconds }
     }
 }
 

@@ -190,10 +190,7 @@ impl Site {
                 return answer;
             }
             assert!(tokio::time::Instant::now() < deadline, "still {:?}", answer.body);
-            // While a room is rebuilt a poll gets no token.
-            if answer.status == 200 {
-                token = answer.token();
-            }
+            token = answer.token();
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }

@@ -77,10 +77,8 @@ pub(crate) fn whole_answer(bytes: &[u8]) -> Result<Option<(String, String)>> {
 
 pub(crate) fn variables(gateways: &[SocketAddr], changes: &[(&'static str, &str)]) -> BTreeMap<&'static str, String> {
     let servers: Vec<_> = gateways.iter().map(|at| format!("server {at} max_fails=1 fail_timeout=1s;")).collect();
-    let queue_servers: Vec<_> = gateways.iter().map(|at| format!("server {at} max_fails=0;")).collect();
     let mut values = BTreeMap::from([
         ("GATEWAY_SERVERS", servers.join(" ")),
-        ("GATEWAY_QUEUE_SERVERS", queue_servers.join(" ")),
         ("MOCK_SERVER", NOBODY.to_owned()),
         ("RESOLVER", "127.0.0.1".to_owned()),
         ("REQUESTS_PER_SECOND", "20000".to_owned()),

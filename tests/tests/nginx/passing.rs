@@ -34,10 +34,8 @@ fn nginx_accepts_the_configuration_inside_that_of_the_docker_image() -> Result<(
     let mut values: BTreeMap<_, _> = compose.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     // What exists only inside the container. The mock server's name stays: it may be unknown.
     let gateways = values["GATEWAY_SERVERS"].replace("gateway:", "127.0.0.1:");
-    let queue_gateways = values["GATEWAY_QUEUE_SERVERS"].replace("gateway:", "127.0.0.1:");
     values.extend([
         ("GATEWAY_SERVERS", gateways),
-        ("GATEWAY_QUEUE_SERVERS", queue_gateways),
         ("LISTEN", format!("127.0.0.1:{}", stack::ports::free_port()?)),
         ("CACHE_DIR", "cache".to_owned()),
         ("ACCESS_LOG", "access.log".to_owned()),

@@ -43,15 +43,14 @@ pub(crate) async fn join(
     let (queue, keys, context) = (site.queue()?, RoomKeys::of(concert), context(rooms));
     let (mut waiting, mut inside) = (Vec::with_capacity(people), Vec::new());
     let users: Vec<UserId> = (0..people).map(|_| UserId::generate()).collect();
-    queue.open_first(&keys, &context).await?;
     for users in users.chunks(BATCH) {
         let arrivals = queue.join(&keys, &context, users).await?;
         for (user, arrival) in users.iter().zip(&arrivals.people) {
-            match arrival {
-                Arrival::Standing(Standing::Waiting { position, epoch, .. }) => {
-                    waiting.push(Waiting { user: *user, position: *position, epoch: *epoch });
+            match arrival.standing {
+                Some(Standing::Waiting { position, epoch, .. }) => {
+                    waiting.push(Waiting { user: *user, position, epoch });
                 }
-                Arrival::Standing(Standing::Admitted(lease)) => inside.push(Inside { user: *user, pass: lease.pass }),
+                Some(Standing::Admitted(lease)) => inside.push(Inside { user: *user, pass: lease.pass }),
                 other => bail!("somebody who joins stands at {other:?}"),
             }
         }

@@ -10,12 +10,10 @@
 //! - a server of one's own, to kill, pause or restart: [`redis::Redis`], [`redis::RedisCluster`],
 //!   [`redis::RedisSentinel`], [`postgres::Postgres`], [`nginx::Nginx`];
 //! - gateways and core-apis: [`onsale`];
-//! - a TCP connection that can be cut: [`fault_proxy::FaultProxy`];
 //! - any other child process: [`process::Launch`].
 //!
 //! Nothing outlives the process that started it, however that process ends: see [`process`].
 
-pub mod fault_proxy;
 mod foreground;
 pub mod http;
 pub mod install;

@@ -29,8 +29,6 @@ pub struct OnsaleOptions {
     pub redis_url: Option<String>,
     /// What `redis_url` names.
     pub redis_mode: RedisMode,
-    /// Another `redis_url` for each of the first gateways: the way to Redis that a test cuts for one gateway alone.
-    pub gateway_redis_urls: Vec<String>,
     /// The database to use, migrated by the start; a fresh one if none.
     pub database_url: Option<String>,
     /// Whether card payments are taken, by the sandbox.
@@ -51,7 +49,6 @@ impl Default for OnsaleOptions {
             demo: true,
             redis_url: None,
             redis_mode: RedisMode::default(),
-            gateway_redis_urls: Vec::new(),
             database_url: None,
             sandbox_provider: false,
             gateway_env: BTreeMap::new(),
@@ -136,14 +133,8 @@ impl Onsale {
             .map(|n| setup.start_core_api(&format!("core-api-{n}"), None))
             .collect::<Result<Vec<_>>>()?;
         let urls: Vec<String> = core_apis.iter().map(Service::url).collect();
-        let own_redis_urls = options.gateway_redis_urls.iter().cloned().map(Some).chain(std::iter::repeat(None));
         let gateways = (1..=options.gateways)
-            .zip(own_redis_urls)
-            .map(|(n, own)| {
-                let redis_url = own.unwrap_or_else(|| setup.redis_url.clone());
-                let setup = Setup { redis_url, ..setup.clone() };
-                setup.start_gateway(&format!("gateway-{n}"), None, &urls)
-            })
+            .map(|n| setup.start_gateway(&format!("gateway-{n}"), None, &urls))
             .collect::<Result<Vec<_>>>()?;
         let ports: Vec<SocketAddr> = gateways.iter().map(Service::address).collect();
         let prefix = scratch.path().join("nginx");
@@ -198,10 +189,8 @@ pub fn nginx_values(gateways: &[SocketAddr], prefix: &Path, access_log: &Path) -
     // A gateway that is back is used again after two seconds, not nginx's ten.
     let servers: Vec<String> =
         gateways.iter().map(|gateway| format!("server {gateway} max_fails=1 fail_timeout=2s;")).collect();
-    let queue_servers: Vec<String> = gateways.iter().map(|gateway| format!("server {gateway} max_fails=0;")).collect();
     BTreeMap::from([
         ("GATEWAY_SERVERS", servers.join(" ")),
-        ("GATEWAY_QUEUE_SERVERS", queue_servers.join(" ")),
         ("MOCK_SERVER", format!("127.0.0.1:{MOCK_PORT}")),
         // Never asked: the mock server is given by its address.
         ("RESOLVER", "127.0.0.1".to_owned()),

@@ -103,7 +103,7 @@ impl Redis {
     }
 
     /// Whether it is a replica that has all of its master's data.
-    pub fn is_replica_in_sync(&self) -> bool {
+    pub(crate) fn is_replica_in_sync(&self) -> bool {
         self.replication("master_link_status").is_some_and(|status| status == "up")
     }
 

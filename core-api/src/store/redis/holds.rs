@@ -66,7 +66,6 @@ impl Holds {
             .key(&keys::room(concert, "passes"))
             .key(&keys::fence(concert))
             .key(&keys::room(concert, "room"))
-            .key(&keys::room(concert, "caps"))
             .arg(order.user.compact())
             .arg(order.pass.to_string())
             .arg(millis(UNWRITTEN_LIFE))
@@ -177,7 +176,7 @@ impl Holds {
 
     /// Ends the admission of someone who has paid for everything they held, where the room is set so.
     pub async fn leave_after_payment(&self, concert: ConcertId, user: UserId) -> Result<bool, Fault> {
-        let call = ["room", "leases", "passes", "caps", "left", "events", "ended"]
+        let call = ["room", "leases", "passes", "caps", "left", "events"]
             .iter()
             .fold(self.scripts.paid.call(), |call, part| call.key(&keys::room(concert, part)));
         Ok(call.arg(user.compact()).arg(0_u8).run(&self.redis).await?)

@@ -163,14 +163,13 @@ impl Watch {
         let draining = self.state.draining();
         while !self.is_over {
             tokio::select! {
-                biased;
+                () = tokio::time::sleep_until(self.next) => {}
+                // What somebody else has changed is told at once.
+                () = other_settings(&self.room, self.version) => {}
                 () = draining.cancelled() => {
                     self.is_over = true;
                     return Some(stopping());
                 }
-                // What somebody else has changed is told at once.
-                () = other_settings(&self.room, self.version) => {}
-                () = tokio::time::sleep_until(self.next) => {}
             }
             if !self.is_still_allowed() {
                 return None;

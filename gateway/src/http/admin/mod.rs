@@ -34,7 +34,7 @@ pub(super) fn endpoints() -> Vec<Endpoint<AppState>> {
 
 /// The record, without which nothing can be kept of a change.
 fn record(state: &AppState) -> Result<&Record, Problem> {
-    state.record.as_ref().ok_or_else(|| ErrorCode::RecordNotConfigured.into())
+    state.rooms.record().ok_or_else(|| ErrorCode::RecordNotConfigured.into())
 }
 
 impl From<RecordError> for Problem {

@@ -123,6 +123,6 @@ pub(super) async fn remove(
     let record = record(&state)?;
     let room = state.rooms.room_of_operator(concert).await?;
     record.note_action(concert, admin.user, "remove", json!({ "userId": user })).await?;
-    let removed = room.leave(user, true, 0).await?;
+    let removed = room.leave(user, true).await?;
     Ok(Json(RemovedAnswer { removed }))
 }

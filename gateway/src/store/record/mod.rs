@@ -3,7 +3,6 @@
 
 mod history;
 mod restore;
-mod room_record;
 mod settings;
 mod write;
 
@@ -16,8 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
 pub use history::{VisitorEvent, VisitorRow};
-pub use restore::RoomRow;
-pub use room_record::{Recorded, RoomRecord};
+pub use restore::{LastKnown, RecordedPerson};
 pub use settings::{Changed, StoredSettings};
 pub use write::{Written, WrittenRow};
 

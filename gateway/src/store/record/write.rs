@@ -4,7 +4,6 @@ use common::ids::{ConcertId, UserId};
 use uuid::Uuid;
 
 use super::{Record, RecordError, int, timestamp, within};
-use crate::domain::recovery::Epoch;
 use crate::store::events::{Batch, StreamId};
 
 /// What a batch of events makes of one person's row in `queue`. `None` leaves what is there.
@@ -16,8 +15,8 @@ pub struct WrittenRow {
     pub position: Option<u32>,
     /// Where they are, as the column `status` says it.
     pub status: &'static str,
-    /// The epoch that it is from.
-    pub epoch: Epoch,
+    /// Which life of the room it is from.
+    pub epoch: u32,
     /// The wait they were told at joining.
     pub wait_time: Option<String>,
     /// SHA-256 of their token, in hex.
@@ -50,7 +49,6 @@ impl Record {
             let mut transaction = self.pool.begin().await?;
             let events = write_events(&mut transaction, concert, batches).await?;
             let rows = write_rows(&mut transaction, concert, rows).await?;
-            write_room(&mut transaction, concert, batches).await?;
             transaction.commit().await?;
             Ok(Written { events, rows })
         })
@@ -104,30 +102,6 @@ async fn write_events(
     Ok(written.rows_affected())
 }
 
-/// How far the room came with these batches. A room's row never goes back.
-async fn write_room(
-    connection: &mut sqlx::PgConnection,
-    concert: ConcertId,
-    batches: &[Batch],
-) -> Result<(), RecordError> {
-    let Some(last) = batches.iter().map(|batch| batch.order.moment()).max() else { return Ok(()) };
-    let position = batches.iter().flat_map(|batch| &batch.events).map(|event| event.position).max().unwrap_or(0);
-    let signed = |number| i64::try_from(number).unwrap_or(i64::MAX);
-    sqlx::query!(
-        "INSERT INTO queue_rooms AS r (concert_id, epoch, version, position) VALUES ($1, $2, $3, $4)
-         ON CONFLICT ON CONSTRAINT queue_rooms_pkey DO UPDATE SET
-             version = CASE WHEN r.epoch > $2 THEN r.version WHEN r.epoch = $2 THEN greatest(r.version, $3) ELSE $3 END,
-             epoch = greatest(r.epoch, $2), position = greatest(r.position, $4)",
-        concert.as_uuid(),
-        signed(last.epoch),
-        signed(last.version),
-        int(position)
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 async fn write_rows(
     connection: &mut sqlx::PgConnection,
     concert: ConcertId,
@@ -167,7 +141,7 @@ async fn write_rows(
         &rows.iter().map(|row| row.user.as_uuid()).collect::<Vec<Uuid>>(),
         rows.iter().map(|row| row.position.map(int)).collect::<Vec<Option<i32>>>() as _,
         &rows.iter().map(|row| row.status.to_owned()).collect::<Vec<String>>(),
-        &rows.iter().map(|row| i64::try_from(row.epoch).unwrap_or(i64::MAX)).collect::<Vec<i64>>(),
+        &rows.iter().map(|row| i64::from(row.epoch)).collect::<Vec<i64>>(),
         rows.iter().map(|row| row.wait_time.clone()).collect::<Vec<Option<String>>>() as _,
         rows.iter().map(|row| row.token.clone()).collect::<Vec<Option<String>>>() as _,
         rows.iter().map(|row| row.admission.map(|(nonce, ..)| i32::from(nonce))).collect::<Vec<Option<i32>>>() as _,

@@ -1,21 +1,19 @@
-//! What a room needs beside its ticks, done by one gateway at a time: recording what happened, rebuilding a room whose state was
-//! lost, dealing the positions of a draw, keeping up with settings that were changed elsewhere.
+//! What a room needs beside its ticks, done by one gateway at a time: recording what happened, putting a room together
+//! that lost its memory, dealing the positions of a draw, keeping up with settings that were changed elsewhere.
 
 mod dealing;
 mod rebuilding;
 mod recording;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::tokens::{PassSigner, TicketKeys};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::room::Room;
 use crate::domain::{DrawState, QueueError};
-use crate::store::RoomError;
-use crate::store::record::{RecordError, RoomRecord};
+use crate::store::record::{Record, RecordError};
 
 /// The time between two looks at what there is to do.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -25,8 +23,8 @@ const SETTINGS_EVERY: Duration = Duration::from_secs(10);
 /// a thousand a second, more than come in over the days.
 const EVENTS_KEPT_DAYS: i32 = 30;
 const OLD_EVENTS: i64 = 10_000;
-/// How long a gateway keeps the lease of a work that it does not renew.
-const LEASE_LASTS: Duration = Duration::from_secs(5);
+/// How long a gateway keeps a turn that it does not take again.
+const TURN_LASTS: Duration = Duration::from_secs(5);
 /// How long after a failure it is tried again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -45,17 +43,11 @@ impl From<lua::StoreError> for UpkeepError {
     }
 }
 
-impl From<RoomError> for UpkeepError {
-    fn from(error: RoomError) -> Self {
-        Self::Room(error.into())
-    }
-}
-
 /// What upkeep needs beside the room.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     /// Where things are recorded, if anywhere.
-    pub(crate) record: Option<Arc<dyn RoomRecord>>,
+    pub(crate) record: Option<Record>,
     /// Sign what people were given, for its hash to be recorded.
     pub(crate) tickets: Arc<TicketKeys>,
     /// The same for passes.
@@ -66,10 +58,10 @@ pub(crate) struct Tools {
 
 /// Looks after a room until `stopping`.
 pub(super) async fn run(room: Arc<Room>, tools: Tools, stopping: CancellationToken) {
-    let mut memory = Memory { settings_read_at: Instant::now(), first_seen: rebuilding::FirstSeen::default() };
+    let mut settings_read_at = Instant::now();
     let mut failed = false;
     loop {
-        let done = look_after(&room, &tools, &mut memory).await;
+        let done = look_after(&room, &tools, &mut settings_read_at).await;
         match &done {
             Ok(()) if failed => tracing::info!(concert = %room.concert, "upkeep of the room works again"),
             // Told once for each time that it goes away.
@@ -79,44 +71,35 @@ pub(super) async fn run(room: Arc<Room>, tools: Tools, stopping: CancellationTok
         failed = done.is_err();
         let pause = if failed { PAUSE_AFTER_FAILURE } else { LOOK_EVERY };
         tokio::select! {
-            biased;
-            () = stopping.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
+            () = stopping.cancelled() => return,
         }
     }
 }
 
-/// What upkeep remembers from one look to the next.
-struct Memory {
-    settings_read_at: Instant,
-    first_seen: rebuilding::FirstSeen,
-}
-
-async fn look_after(room: &Room, tools: &Tools, memory: &mut Memory) -> Result<(), UpkeepError> {
+async fn look_after(room: &Room, tools: &Tools, settings_read_at: &mut Instant) -> Result<(), UpkeepError> {
     let Some(view) = room.latest_view() else { return Ok(()) };
-    if view.counts.rebuilding {
-        rebuilding::rebuild(room, tools, &view, &mut memory.first_seen).await?;
+    if let Some(record) = &tools.record {
+        if view.counts.rebuilding && takes_turn(room, tools, "rebuild").await? {
+            rebuilding::rebuild(room, record).await?;
+        }
+        if !room.is_idle() && settings_read_at.elapsed() > SETTINGS_EVERY {
+            *settings_read_at = Instant::now();
+            room.read_settings(record).await?;
+            record.drop_old_events(EVENTS_KEPT_DAYS, OLD_EVENTS).await?;
+        }
     }
-    if let Some(record) = &tools.record
-        && !room.is_idle()
-        && memory.settings_read_at.elapsed() > SETTINGS_EVERY
-    {
-        memory.settings_read_at = Instant::now();
-        room.read_settings(&**record).await?;
-        record.drop_old_events(EVENTS_KEPT_DAYS, OLD_EVENTS).await?;
-    }
-    if view.draw == DrawState::Dealing {
-        dealing::deal(room, tools, &view).await?;
+    if view.draw == DrawState::Dealing && takes_turn(room, tools, "deal").await? {
+        dealing::deal(room, tools.record.as_ref(), &view).await?;
     }
     if let Some(record) = &tools.record
         && view.counts.unrecorded > 0
     {
-        recording::record(room, tools, &**record).await?;
+        recording::record(room, tools, record).await?;
     }
     Ok(())
 }
 
-/// Takes or renews the lease of some work for the room. A long work does so with each of its steps.
-async fn holds_lease(room: &Room, tools: &Tools, work: &str) -> Result<bool, UpkeepError> {
-    Ok(room.store.take_lease(room.concert, work, &tools.owner, LEASE_LASTS).await?)
+async fn takes_turn(room: &Room, tools: &Tools, work: &str) -> Result<bool, UpkeepError> {
+    Ok(room.store.take_turn(room.concert, work, &tools.owner, TURN_LASTS).await?)
 }

@@ -7,19 +7,19 @@ use common::language::Language;
 use common::tokens::{Pass, PassId, Ticket};
 use sha2::{Digest as _, Sha256};
 
-use super::{Tools, UpkeepError, holds_lease};
+use super::{Tools, UpkeepError, takes_turn};
 use crate::domain::{Event, Happened, Pace};
 use crate::store::Batch;
-use crate::store::record::{RoomRecord, WrittenRow};
+use crate::store::record::{Record, WrittenRow};
 use crate::worker::room::Room;
 
 /// Batches read at once, and events written in one transaction at most (but for one batch that has more).
 const BATCHES: usize = 200;
 const EVENTS: usize = 5_000;
 
-/// Records what there is, as long as this gateway has the lease.
-pub(super) async fn record(room: &Room, tools: &Tools, record: &dyn RoomRecord) -> Result<(), UpkeepError> {
-    while holds_lease(room, tools, "record").await? {
+/// Records what there is, as long as this gateway has the turn at it.
+pub(super) async fn record(room: &Room, tools: &Tools, record: &Record) -> Result<(), UpkeepError> {
+    while takes_turn(room, tools, "record").await? {
         let mut batches = room.store.unrecorded(&room.keys, BATCHES).await?;
         if batches.is_empty() {
             break;
@@ -60,10 +60,10 @@ fn rows(room: &Room, tools: &Tools, batches: &[Batch]) -> Vec<WrittenRow> {
                 wait_time: None,
                 token: None,
                 admission: None,
-                recorded: batch.order,
+                recorded: batch.id,
             });
             row.epoch = batch.epoch;
-            row.recorded = batch.order;
+            row.recorded = batch.id;
             if event.position > 0 {
                 row.position = Some(event.position);
             }
@@ -113,7 +113,6 @@ fn status(happened: Happened) -> &'static str {
         | Happened::Returned
         // These happen to a room and to nobody in it.
         | Happened::Lost
-        | Happened::Rebuilt
         | Happened::Drawn => {
             "waiting"
         }

@@ -3,7 +3,6 @@
 mod draining;
 mod proxying;
 mod queueing;
-mod rebuilding;
 mod selling;
 mod streaming;
 
@@ -27,17 +26,15 @@ enum Run {
     Proxying,
     Selling,
     Streaming,
-    Rebuilding,
 }
 
 /// All parts, in the order of the table.
-pub(crate) const PARTS: [Part; 6] = [
+pub(crate) const PARTS: [Part; 5] = [
     Part { names: queueing::NAMES, run: Run::Queueing },
     Part { names: draining::NAMES, run: Run::Draining },
     Part { names: proxying::NAMES, run: Run::Proxying },
     Part { names: selling::NAMES, run: Run::Selling },
     Part { names: streaming::NAMES, run: Run::Streaming },
-    Part { names: rebuilding::NAMES, run: Run::Rebuilding },
 ];
 
 impl Part {
@@ -49,7 +46,6 @@ impl Part {
             Run::Proxying => proxying::measure(extent, wanted).await,
             Run::Selling => selling::measure(extent, wanted).await,
             Run::Streaming => streaming::measure(extent, wanted).await,
-            Run::Rebuilding => rebuilding::measure(extent, wanted).await,
         }
     }
 }
