@@ -9,7 +9,7 @@
 #![expect(clippy::print_stdout, reason = "what it is for is what it prints")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use core_api::service::Payments;
 use core_api::store::postgres::Db;
 use sqlx::PgPool;
 use stack::postgres::{Postgres, PostgresOptions, Programs};
+use stack::proc_fs::{PROC, Processes, TICKS_PER_SECOND};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -28,8 +29,6 @@ const PAYMENTS: u32 = CLIENTS * PAYMENTS_PER_CLIENT;
 const ROUNDS: u32 = 7;
 /// As many as a core-api holds by default.
 const CONNECTIONS: u32 = 16;
-/// Kernel clock ticks a second, as `/proc` counts them on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The users: each client has its own, so that nobody waits for a row.
 const USERS: &str = include_str!("payment_cost/users.sql");
@@ -142,21 +141,12 @@ async fn pay_all(payments: Payments, prefix: String, client: u32) {
 }
 
 /// CPU of a process, of those of its children that have ended, and of the others: it itself has to have waited for them.
+#[expect(clippy::cast_precision_loss, reason = "some hours of ticks")]
 fn cpu_ticks(root: u32) -> f64 {
-    let mut total = 0.0;
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        // After the name, which may hold anything: state, parent, … utime, stime, cutime, cstime (proc(5), from 14 on).
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let field = |number: usize| fields[number - 3].parse::<f64>().unwrap();
-        if pid == root {
-            total += field(14) + field(15) + field(16) + field(17);
-        } else if fields[1] == root.to_string() {
-            total += field(14) + field(15);
-        }
-    }
-    total
+    let processes = Processes::read(Path::new(PROC)).unwrap();
+    let root_ticks = processes.get(root).map_or(0, |process| process.cpu_ticks + process.ended_children_ticks);
+    let children = processes.children(root).iter().filter_map(|child| processes.get(*child));
+    (root_ticks + children.map(|child| child.cpu_ticks).sum::<u64>()) as f64
 }
 
 /// `median (min–max)`.

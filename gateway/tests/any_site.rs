@@ -4,14 +4,13 @@
 
 mod support;
 
-use std::time::Duration;
-
 use common::ids::{ConcertId, UserId};
 use gateway::config::ProtectedSite;
 use gateway::domain::RoomDefaults;
 use http::Method;
 use serde_json::json;
 use stack::plain_nginx::PlainNginx;
+use stack::wait::PATIENCE;
 use support::server::{Answer, Core, Site};
 use support::{DEFAULTS, redis_settings};
 
@@ -100,7 +99,7 @@ async fn raw(site: &Site, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
 }
 

@@ -15,6 +15,7 @@ use http::Method;
 use lua::{Mode, RedisSettings};
 use serde_json::{Value, json};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 use support::recorded::Recorded;
 use support::server::{Answer, Site};
 use support::{DEFAULTS, redis_settings};
@@ -141,7 +142,7 @@ async fn a_draw_outlives_the_loss_of_redis_before_and_after_it_is_made() {
             if now.status == 200 {
                 break now;
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "{now:?}");
+            assert!(begun.elapsed() < PATIENCE, "{now:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
         let position = positions[usize::try_from(entry).unwrap() - 1];

@@ -13,6 +13,7 @@ use gateway::store::RoomKeys;
 use http::Method;
 use lua::{Mode, RedisSettings, SentinelSettings};
 use stack::redis::{RedisCluster, RedisSentinel};
+use stack::wait::PATIENCE;
 use support::DEFAULTS;
 use support::recorded::Recorded;
 use support::server::{Answer, Site};
@@ -20,9 +21,6 @@ use support::server::{Answer, Site};
 /// Nobody follows whoever is inside within the time of a test.
 const SLOW: RoomDefaults =
     RoomDefaults { admit_per_second: 0.001, burst: 3, max_active: 3, session: Duration::from_mins(10), ..DEFAULTS };
-/// Electing another master takes seconds of it.
-const BACK_WITHIN: Duration = Duration::from_secs(30);
-
 fn settings(urls: &str, mode: Mode) -> RedisSettings {
     let urls = urls.split(',').map(str::to_owned).collect();
     RedisSettings { urls, mode, call_timeout: Duration::from_millis(800) }
@@ -37,7 +35,7 @@ async fn join_all(site: &Site, concert: ConcertId, users: &[UserId]) -> Vec<Answ
 }
 
 async fn until_recorded(site: &Site, concert: ConcertId) {
-    let deadline = Instant::now() + BACK_WITHIN;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let figures = site.admin(Method::GET, &concert.to_string(), None).await.body["figures"].clone();
         if figures["unrecorded"] == 0 {
@@ -51,7 +49,7 @@ async fn until_recorded(site: &Site, concert: ConcertId) {
 /// Everyone is where they were: the first three inside, the others in line at their own positions. Until service is
 /// back, the answer is 503 and nothing else.
 async fn all_are_back(site: &Site, answers: &[Answer]) {
-    let deadline = Instant::now() + BACK_WITHIN;
+    let deadline = Instant::now() + PATIENCE;
     for (at, answer) in answers.iter().enumerate() {
         let now = loop {
             let now = site.status(&answer.token()).await;

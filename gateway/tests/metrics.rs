@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use common::ids::{ConcertId, UserId};
 use common::lifecycle::Lifecycle;
 use gateway::domain::RoomDefaults;
+use stack::wait::PATIENCE;
 use support::recorded::Recorded;
 use support::server::Site;
 use support::{DEFAULTS, redis_settings};
@@ -51,7 +52,7 @@ impl Scrape {
 
 /// Waits until the figures are as wanted; gives up after a time that is far beyond any expected.
 async fn until(url: &str, wanted: impl Fn(&Scrape) -> bool) -> Scrape {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let scrape = Scrape::of(url).await;
         if wanted(&scrape) {
@@ -149,7 +150,7 @@ async fn a_scrape_tells_what_happened() {
 
     // It ends with the process.
     lifecycle.stop();
-    assert!(lifecycle.finished(Duration::from_secs(10)).await);
+    assert!(lifecycle.finished(PATIENCE).await);
     assert!(reqwest::get(&url).await.is_err());
 }
 

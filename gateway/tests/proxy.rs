@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use common::ids::UserId;
 use common::tokens::{Pass, PassSigner, generate_pass_key};
 use serde_json::json;
+use stack::wait::PATIENCE;
 use support::DEFAULTS;
 use support::server::{Answer, Site, start_core};
 
@@ -51,7 +52,7 @@ async fn a_request_id_that_is_none_is_replaced() {
 #[tokio::test]
 async fn a_replica_that_is_away_is_stepped_around_and_none_left_is_a_503() {
     let (core, alive) = start_core().await;
-    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let dead = (std::net::Ipv4Addr::LOCALHOST, stack::ports::free_port().unwrap()).into();
     let site = Site::start_before(DEFAULTS, support::redis_settings(), core, &[dead, alive]).await;
     for _ in 0..6 {
         let answer = Answer::of(site.http.post(format!("{}/payment", site.url)).body("once")).await;
@@ -226,7 +227,7 @@ async fn a_stopped_redis_is_told_and_all_goes_on_after() {
     assert_eq!((health.status.as_u16(), health.body["checks"]["redis"].as_str()), (500, Some("ERROR")));
     assert_eq!(health.body["error"], "unhealthy");
     redis.restart().unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(15);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while site.status(&before.token()).await.status.as_u16() != 200 {
         assert!(std::time::Instant::now() < deadline, "it stays away");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -246,7 +247,7 @@ async fn streams_that_pass_through_are_counted_for_as_long_as_they_are_open() {
     assert_eq!((refused.status.as_u16(), &refused.body["error"]), (503, &json!("overloaded")));
     assert_eq!(Answer::of(site.http.get(format!("{}/teapot", site.url))).await.status, 418, "all else goes on");
     drop(open);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let again = site.http.get(&url).send().await.unwrap();
         if again.status() == 200 {

@@ -10,6 +10,7 @@ use common::ids::{ConcertId, UserId};
 use common::tokens::{Pass, PassId, Ticket};
 use gateway::domain::RoomDefaults;
 use serde_json::json;
+use stack::wait::PATIENCE;
 use support::DEFAULTS;
 use support::server::{Answer, Site, start_core};
 
@@ -91,7 +92,7 @@ async fn joining_with_a_ticket_gets_a_place_back_that_the_room_has_forgotten() {
     let (first, second) = (UserId::generate(), UserId::generate());
     site.join(first, concert).await;
     let ticket = site.join(second, concert).await.token();
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while Answer::of(site.http.get(format!("{}/queue/{concert}/frontier", site.url))).await.body["waiting"] != 2 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not see who waits");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -135,7 +136,7 @@ async fn what_someone_is_told_to_be_ahead_never_rises() {
     for other in others {
         site.leave(&other.token()).await;
     }
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while site.status(&answer.token()).await.body["queueInfo"]["ahead"] != 0 {
         assert!(std::time::Instant::now() < deadline, "people who left still count");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -198,7 +199,7 @@ async fn the_frontier_is_public_and_cacheable_for_a_second() {
     for _ in 0..3 {
         site.join(UserId::generate(), concert).await;
     }
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     let answer = loop {
         let answer = ask().await;
         if answer.body["waiting"] == 2 {
@@ -305,7 +306,7 @@ async fn polls_far_from_the_front_do_not_touch_redis() {
     };
     // The first poll waits for the view to reach the one who is inside.
     site.until(&waiting, "waiting").await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while Answer::of(site.http.get(format!("{}/queue/{concert}/frontier", site.url))).await.body["waiting"] != 49 {
         assert!(std::time::Instant::now() < deadline, "the view does not show who waits");
         tokio::time::sleep(Duration::from_millis(20)).await;

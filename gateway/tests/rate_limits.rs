@@ -17,6 +17,7 @@ use http::Method;
 use lua::Redis;
 use reqwest::RequestBuilder;
 use serde_json::json;
+use stack::wait::PATIENCE;
 use support::DEFAULTS;
 use support::server::{Answer, Site};
 
@@ -155,7 +156,7 @@ async fn a_refused_poll_near_the_front_is_a_sign_of_presence() {
     is_refused_for(&site.status(&tickets[1]).await, 60);
     // Who was told to come back in a minute is there for longer than that; who polls in time, for some seconds.
     let long = Duration::from_secs(40);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while present_for(&redis, concert, near).await.is_none_or(|left| left < long) {
         assert!(Instant::now() < deadline, "a refused poll was not noted");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -288,7 +289,7 @@ async fn who_does_nothing_is_forgotten() {
     let remembered = site.state.remembered();
     assert!((1..=11).contains(&remembered), "{remembered}");
     site.clock.advance(TimeDelta::minutes(1));
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while site.state.remembered() > 0 {
         assert!(Instant::now() < deadline, "{} are still remembered", site.state.remembered());
         tokio::time::sleep(Duration::from_millis(20)).await;

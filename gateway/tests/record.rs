@@ -13,6 +13,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use stack::postgres::{Postgres, PostgresOptions};
+use stack::wait::PATIENCE;
 use support::recorded::Recorded;
 use support::server::Site;
 use support::{DEFAULTS, redis_settings};
@@ -232,7 +233,7 @@ async fn only_administrators_get_in() {
 }
 
 #[tokio::test]
-async fn a_change_reaches_every_gateway_within_a_second() {
+async fn a_change_reaches_every_gateway() {
     let recorded = Recorded::new().await;
     let site = Site::start_recorded(ONE_INSIDE, redis_settings(), &recorded.url()).await;
     let concert = site.core.concert("on_sale", None);
@@ -245,7 +246,7 @@ async fn a_change_reaches_every_gateway_within_a_second() {
     site.admin(Method::POST, &format!("{concert}/close"), None).await;
     let begun = std::time::Instant::now();
     while other.status(&waiting.token()).await.body["status"] != "closed" {
-        assert!(begun.elapsed() < Duration::from_secs(1), "the other gateway has not heard of it");
+        assert!(begun.elapsed() < PATIENCE, "the other gateway has not heard of it");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     other.join(users[2], concert).await.is_problem(409, "sales_closed");

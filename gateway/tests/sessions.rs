@@ -13,6 +13,7 @@ use common::tokens::{Role, Session};
 use lua::sessions::{LOG, REFLECTED, SessionScripts, entry};
 use lua::{Redis, RedisSettings};
 use serde_json::json;
+use stack::wait::PATIENCE;
 use support::DEFAULTS;
 use support::server::{Answer, Core, Site, start_core};
 
@@ -61,22 +62,22 @@ fn concert(core: &Core) -> ConcertId {
     core.concert("on_sale", None)
 }
 
-/// Waits until a session is refused; how long that took.
-async fn refused_after(site: &Site, token: &str, concert: ConcertId) -> Duration {
+/// Waits until a session is refused.
+async fn until_refused(site: &Site, token: &str, concert: ConcertId) {
     let begun = Instant::now();
     loop {
         let answer = join(site, token, concert).await;
         if answer.status == 401 {
             answer.is_problem(401, "invalid_session");
-            return begun.elapsed();
+            return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "it is still let in");
+        assert!(begun.elapsed() < PATIENCE, "it is still let in");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn an_ended_session_is_refused_within_a_second_and_no_other() {
+async fn an_ended_session_is_refused_and_no_other() {
     let (_redis, settings) = own_redis();
     let site = site(&settings).await;
     let concert = concert(&site.core);
@@ -86,8 +87,7 @@ async fn an_ended_session_is_refused_within_a_second_and_no_other() {
         assert_eq!(join(&site, token, concert).await.status, 200);
     }
     end(&settings, &[ended]).await;
-    let took = refused_after(&site, &ended_token, concert).await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    until_refused(&site, &ended_token, concert).await;
     for token in [&open_token, &foreign] {
         assert_eq!(join(&site, token, concert).await.status, 200);
     }
@@ -102,7 +102,7 @@ async fn a_gateway_that_starts_later_reads_all_of_a_long_log() {
     let many: Vec<SessionId> = (0..12_000).map(|_| SessionId::generate()).collect();
     end(&settings, &many).await;
     let site = site(&settings).await;
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while site.state.ended_sessions().count() < many.len() {
         assert!(Instant::now() < deadline, "{} are known", site.state.ended_sessions().count());
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -111,7 +111,7 @@ async fn a_gateway_that_starts_later_reads_all_of_a_long_log() {
     let one_more = SessionId::generate();
     let token = token(&site, Some(one_more));
     end(&settings, &[one_more]).await;
-    refused_after(&site, &token, concert(&site.core)).await;
+    until_refused(&site, &token, concert(&site.core)).await;
 }
 
 #[tokio::test]
@@ -122,15 +122,15 @@ async fn what_is_known_stays_while_redis_is_away_and_after_it_has_lost_everythin
     let (before, after) = (SessionId::generate(), SessionId::generate());
     let tokens = (token(&site, Some(before)), token(&site, Some(after)));
     end(&settings, &[before]).await;
-    refused_after(&site, &tokens.0, concert).await;
+    until_refused(&site, &tokens.0, concert).await;
     redis.stop();
     join(&site, &tokens.0, concert).await.is_problem(401, "invalid_session");
-    tokio::time::timeout(Duration::from_secs(10), async {
+    tokio::time::timeout(PATIENCE, async {
         redis.restart().unwrap();
         end(&settings, &[after]).await;
     })
     .await
     .unwrap();
-    refused_after(&site, &tokens.1, concert).await;
+    until_refused(&site, &tokens.1, concert).await;
     join(&site, &tokens.0, concert).await.is_problem(401, "invalid_session");
 }

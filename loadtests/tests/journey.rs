@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use fake_onsale::{Fault, start};
 use generator::{Ran, run, run_until};
 use serde_json::Value;
+use stack::wait::PATIENCE;
 
 /// 12 visitors for `seats` seats, without stores to check.
 async fn journey(seats: usize, fault: Fault, more: &[&str]) -> Result<Ran> {
@@ -101,7 +102,7 @@ async fn ctrl_c_ends_a_run_with_a_report() -> Result<()> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let ran = tokio::time::timeout(Duration::from_secs(20), run_until(&base, all_joined)).await??;
+    let ran = tokio::time::timeout(PATIENCE, run_until(&base, all_joined)).await??;
     assert_eq!(ran.code(), Some(0), "being stopped by hand is no failure: {:?}", ran.output);
     assert_eq!(ran.report["interruptedBy"], "Ctrl-C");
     let outcomes = ran.report["outcomes"].as_object().context("no outcomes")?;

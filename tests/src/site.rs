@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
+use stack::wait::PATIENCE;
 
 /// An answer, read.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub struct Visitor {
 impl Visitor {
     /// A stranger to `site`.
     pub fn new(site: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         Ok(Self { site: site.to_owned(), http, session: None, queue_token: None })
     }
 
@@ -97,7 +98,7 @@ impl Visitor {
     /// `POST path` with a body and an idempotency key, again and again while it is answered 429 or 5xx or not at all:
     /// what a careful client does when servers crash. Gives up after a minute.
     pub async fn post_surely(&self, path: &str, body: &Value, key: &str) -> Result<Answer> {
-        let deadline = Instant::now() + Duration::from_mins(1);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.ask(Method::POST, path, Some(body.clone()), &[("idempotency-key", key)]).await;
             let in_progress = |answer: &Answer| answer.body["error"] == "idempotency_in_progress";

@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::body::{Body, Bytes};
@@ -16,10 +15,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
+use stack::wait::PATIENCE;
 use tokio::runtime::Runtime;
 
-/// No stub waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
 const BODY_MAX_BYTES: usize = 4 << 20;
 
 #[derive(Debug)]

@@ -10,10 +10,8 @@ use http::Method;
 use serde_json::{Value, json};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
-/// How late a gateway may know of a change of a concert: core-api's second, and its own two.
-const KNOWN_AFTER: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(10);
 /// So that each stranger has a name of their own.
 static STRANGERS: AtomicU32 = AtomicU32::new(0);
 
@@ -42,8 +40,8 @@ impl Site {
         Ok(answer)
     }
 
-    /// Waits until joining is answered like this by either gateway; how long that took.
-    async fn joining_answers(&self, concert: &str, status: u16, error: &Value) -> Result<Duration> {
+    /// Waits until joining is answered like this by either gateway.
+    async fn joining_answers(&self, concert: &str, status: u16, error: &Value) -> Result<()> {
         let begun = Instant::now();
         for gateway in self.onsale.gateways() {
             let mut stranger = Visitor::new(&gateway.url())?;
@@ -57,7 +55,7 @@ impl Site {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        Ok(begun.elapsed())
+        Ok(())
     }
 }
 
@@ -96,8 +94,7 @@ async fn a_concert_is_made_sold_held_back_closed_and_reported() -> Result<()> {
     assert_eq!((&released["changed"], &released["heldBack"]), (&json!(1), &json!(1)));
     site.joining_answers(&concert, 200, &Value::Null).await?;
     site.administer(Method::POST, &format!("{path}/close"), None, "AdminConcert").await?;
-    let known = site.joining_answers(&concert, 409, &json!("sales_closed")).await?;
-    assert!(known < KNOWN_AFTER, "{known:?}");
+    site.joining_answers(&concert, 409, &json!("sales_closed")).await?;
     site.administer(Method::POST, &format!("{path}/open"), None, "AdminConcert").await?;
     site.joining_answers(&concert, 200, &Value::Null).await?;
     let dearer = json!({ "prices": [{ "section": "A-2", "price": 1500.5 }] });

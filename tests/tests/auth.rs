@@ -13,11 +13,10 @@ use http::Method;
 use serde_json::{Value, json};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
 /// An id of nothing.
 const NOBODY: &str = "7d0f6a1e-3c52-4b8e-9a41-2f6f0c8d5b10";
-/// How soon a session is over everywhere, and a little for a machine that has other things to do.
-const SOON: Duration = Duration::from_secs(2);
 
 /// To whom what an operation is about belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +173,7 @@ async fn owner(site: &str) -> Result<(Visitor, BTreeMap<&'static str, String>)> 
     owner.post("/balance", json!({ "amount": 5_000_000 })).await?.ok()?;
     let concerts = owner.get("/concerts?available=true").await?.ok()?;
     let concert = concerts.body["data"][0]["id"].as_str().context("no concert is on sale")?.to_owned();
-    ensure!(owner.be_admitted(&concert, Duration::from_secs(20)).await?, "sold out");
+    ensure!(owner.be_admitted(&concert, PATIENCE).await?, "sold out");
     let seats = owner.available_seats(&concert).await?;
     let mut reservations = Vec::new();
     for seat in &seats[..2] {
@@ -252,18 +251,18 @@ async fn nobody_does_what_they_may_not() -> Result<()> {
     Ok(())
 }
 
-/// Asks every gateway by itself, until all refuse a session; how long that took.
-async fn refused_everywhere(onsale: &Onsale, session: &Visitor, path: &str) -> Result<Duration> {
+/// Asks every gateway by itself, until all refuse a session.
+async fn refused_everywhere(onsale: &Onsale, session: &Visitor, path: &str) -> Result<()> {
     let begun = Instant::now();
     for gateway in onsale.gateways() {
         let mut asked = Visitor::new(&gateway.url())?;
         asked.session.clone_from(&session.session);
         while asked.post(path, json!({ "concertId": NOBODY })).await?.body["error"] != "invalid_session" {
-            ensure!(begun.elapsed() < Duration::from_secs(10), "{} still lets it in", gateway.url());
+            ensure!(begun.elapsed() < PATIENCE, "{} still lets it in", gateway.url());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    Ok(begun.elapsed())
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,10 +276,7 @@ async fn a_session_that_ends_ends_at_every_gateway() -> Result<()> {
     elsewhere.session = Some(elsewhere.post("/auth/login", login).await?.ok()?.text("token")?);
     let change = json!({ "currentPassword": "a long password", "newPassword": "a longer password" });
     here.session = Some(here.post("/auth/password", change).await?.ok()?.text("token")?);
-    let took = refused_everywhere(&onsale, &elsewhere, "/queue/token").await?;
-    ensure!(took < SOON, "after {took:?}");
+    refused_everywhere(&onsale, &elsewhere, "/queue/token").await?;
     here.post("/auth/logout", json!({})).await?.ok()?;
-    let took = refused_everywhere(&onsale, &here, "/queue/token").await?;
-    ensure!(took < SOON, "after {took:?}");
-    Ok(())
+    refused_everywhere(&onsale, &here, "/queue/token").await
 }

@@ -9,14 +9,12 @@ use loadtests::invariants::Database;
 use serde_json::{Value, json};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
 /// Each call to the provider may take so long; what comes earlier came otherwise.
 const TIMEOUT_MS: u64 = 4_000;
-/// What is promised by the defaults, once processes and provider are there again.
-const BOUND: Duration = Duration::from_secs(10);
 /// So many are in the middle of paying when everybody dies.
 const BUYERS: usize = 16;
-const PATIENCE: Duration = Duration::from_mins(1);
 
 fn stack(redis: &Redis, core_api_env: &[(&str, String)]) -> Result<Onsale> {
     let core_api_env = core_api_env.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
@@ -82,14 +80,12 @@ async fn a_card_buys_a_ticket_and_its_provider_is_heard() -> Result<()> {
     assert_eq!((forged.status.as_u16(), &forged.body["error"]), (401, &json!("invalid_signature")));
     // An answer that never comes: the provider's message, through nginx and a gateway, is quicker than the timeout.
     let (visitor, reservation) = holder(&onsale.url(), "fan2").await?;
-    let begun = Instant::now();
     let asking = tokio::spawn({
         let (visitor, body) = (visitor.clone(), by_card(&reservation, "tok_drop_response"));
         async move { visitor.post("/payment", body).await }
     });
     becomes(&visitor, "success").await?;
-    let elapsed = begun.elapsed();
-    assert!(elapsed < Duration::from_millis(TIMEOUT_MS), "{elapsed:?}");
+    // After the timeout it would be 202.
     assert_eq!(asking.await??.status.as_u16(), 200, "and who asked is told");
     assert_all_holds(&onsale).await
 }
@@ -123,13 +119,10 @@ async fn killing_whoever_asks_the_provider_loses_neither_money_nor_ticket() -> R
     for core_api in onsale.core_apis() {
         core_api.restart()?;
     }
-    let begun = Instant::now();
     for (visitor, reservation) in &buyers {
         becomes(visitor, "success").await?;
         let ticket = visitor.get(&format!("/reservation/{reservation}")).await?.ok()?;
         assert_eq!(ticket.body["status"], "completed");
     }
-    let elapsed = begun.elapsed();
-    assert!(elapsed < BOUND, "{elapsed:?}");
     assert_all_holds(&onsale).await
 }

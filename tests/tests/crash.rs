@@ -10,12 +10,11 @@ use loadtests::invariants::Database;
 use serde_json::json;
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 use tokio::sync::watch;
 
 /// More buyers than the fifty seats that there are.
 const BUYERS: usize = 80;
-/// Far longer than anything that a crash leaves behind.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A ticket bought, or the news that there is none left.
 async fn buy(site: String, concert: String, number: usize, sold: watch::Sender<usize>) -> Result<Option<String>> {
@@ -81,9 +80,7 @@ async fn killing_a_gateway_and_a_core_api_in_the_middle_sells_nothing_twice() ->
         (0..BUYERS).map(|number| tokio::spawn(buy(onsale.url(), concert.clone(), number, sold.clone()))).collect();
     // In the middle: some have their tickets, most are still at it.
     let mut count = sold.subscribe();
-    tokio::time::timeout(Duration::from_mins(2), count.wait_for(|sold| *sold >= 10))
-        .await
-        .context("the sale does not begin")??;
+    tokio::time::timeout(PATIENCE, count.wait_for(|sold| *sold >= 10)).await.context("the sale does not begin")??;
     onsale.gateways()[0].process().kill();
     onsale.core_apis()[0].process().kill();
 

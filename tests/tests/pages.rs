@@ -16,6 +16,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
 const PAGES: [&str; 11] = [
     "/",
@@ -283,7 +284,7 @@ async fn without_scripts_one_signs_up_waits_and_is_let_in() {
     assert!(waiting.contains("your place is kept"));
 
     assert!(inside.ask(http::Method::DELETE, "/queue/token", None, &[]).await.unwrap().ok().is_ok());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !browser.page(&wait).await.contains("It is your turn!") {
         assert!(std::time::Instant::now() < deadline, "never let in");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -318,7 +319,7 @@ async fn without_scripts_a_concert_shows_its_organiser_s_colour_logo_and_message
     let changed = admin.ask(http::Method::PATCH, &branding, Some(change), &[]).await.unwrap().ok().unwrap().body;
     spec.check("AdminBranding", &changed).unwrap();
     // core-api's list is a second old at most, at each of its replicas.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + PATIENCE;
     let told = loop {
         let told: Value = reqwest::get(Browser::url(&format!("/concerts/{id}"))).await.unwrap().json().await.unwrap();
         if told["branding"]["logo"].is_object() {

@@ -12,6 +12,7 @@ use serde_json::json;
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::programs;
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -23,7 +24,6 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// nginx leaves a gateway that was away alone for two seconds. Only then do people meet processes with the new keys and
 /// with the old ones in turn, which is what has to go well.
 const NGINX_PAUSE: Duration = Duration::from_millis(2_500);
-const PATIENCE: Duration = Duration::from_mins(1);
 const KEYS: [&str; 5] =
     ["SESSION_SECRET", "TICKET_SECRET", "PASS_PRIVATE_KEYS", "PASS_PUBLIC_KEYS", "ENTRY_TICKET_PRIVATE_KEYS"];
 

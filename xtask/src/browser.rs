@@ -29,11 +29,11 @@ const FAILED: &str = "✗ ";
 /// What README.md shows, of all the pictures that the tests take.
 const SHOWN: [&str; 3] = ["waiting", "seats", "dashboard"];
 
-/// How many tests there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many tests passed, and which failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) passed: u64,
-    pub(crate) failed: u64,
+    pub(crate) failures: Vec<String>,
 }
 
 /// How far the tests are.
@@ -51,7 +51,7 @@ pub(crate) fn screenshots() -> Result<ExitCode> {
     build.args(["build", "--workspace", "--bins"]).current_dir(stack::project_root());
     ensure!(Foreground::start(&mut build)?.wait()?.success(), "it does not build, see above");
     let count = run(&install_packages()?)?;
-    ensure!(count.failed == 0, "pictures of what fails are not worth showing");
+    ensure!(count.failures.is_empty(), "pictures of what fails are not worth showing");
     let images = stack::project_root().join("docs/images");
     fs::create_dir_all(&images)?;
     for name in SHOWN {
@@ -80,8 +80,8 @@ pub(crate) fn run(packages: &Path) -> Result<Count> {
     let within = progress.within();
     let mut count = progress.count;
     // What fails outside of any test has no line of its own.
-    if !status.success() && count.failed == 0 || count == Count::default() {
-        count.failed += 1;
+    if !status.success() && count.failures.is_empty() || count == Count::default() {
+        count.failures.push("the tests ended too early".to_owned());
         ui::say(&format!("  {} the tests ended too early ({status}){within}", ui::paint(Colour::Red, "✗")));
     }
     onsale.setup().audit().context("after these tests something does not hold that must")?;
@@ -163,7 +163,8 @@ impl Progress {
             ui::say(&format!("  {} {test}", ui::paint(Colour::Green, "✓")));
         } else if let Some(test) = line.strip_prefix(FAILED) {
             self.running = None;
-            self.count.failed += 1;
+            // The time that it took is no part of its name.
+            self.count.failures.push(test.rsplit_once(" (").map_or(test, |(name, _)| name).to_owned());
             ui::say(&format!("  {} {test}", ui::paint(Colour::Red, "✗")));
         } else {
             ui::say(&format!("    {line}"));
@@ -187,7 +188,7 @@ mod tests {
         {
             progress.line(line);
         }
-        assert_eq!(progress.count, Count { passed: 2, failed: 1 });
+        assert_eq!(progress.count, Count { passed: 2, failures: vec!["two".to_owned()] });
         assert_eq!(progress.within(), "");
         progress.line("▶ four");
         assert_eq!(progress.within(), ", in: four");

@@ -1,15 +1,10 @@
 //! Paid and no ticket, a ticket and not paid: both are put right, whoever dies and whatever is lost.
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::card::{CardWorld, by_card, card_world, card_world_with};
 use crate::support::{Person, eventually};
-
-/// What is put right is so within this time of the provider's answering, here with a timeout of 0.7 s for each call.
-const BOUND: Duration = Duration::from_secs(10);
 
 /// A payment that is answered 202; its id.
 async fn pending(world: &CardWorld, person: &Person, reservation: Uuid, token: &str) -> Uuid {
@@ -24,10 +19,8 @@ async fn an_answer_that_is_lost_is_asked_for_again() {
     let concert = world.concert(2, "10").await;
     for (seat, token) in ["tok_drop_response", "tok_drop_capture_response"].into_iter().enumerate() {
         let (person, reservation) = world.holder(&concert, seat).await;
-        let begun = Instant::now();
         let payment = pending(&world, &person, reservation, token).await;
         world.becomes(&person, payment, "success").await;
-        assert!(begun.elapsed() < BOUND, "{token}: {:?}", begun.elapsed());
         world.settled().await;
         let ticket = world.get(&format!("/reservation/{reservation}")).by(&person).send().await;
         assert_eq!(ticket.json["status"], "completed", "{token}");
@@ -85,9 +78,7 @@ async fn dying_between_authorisation_and_commit_sells_the_seat_all_the_same() {
     let payment = pending(&world, &person, reservation, "tok_ok").await;
     assert_eq!((world.state().await, world.kept()), ("created".to_owned(), "0.00".to_owned()), "set aside, not taken");
     world.execute("DROP TRIGGER crash ON ledger_entries").await;
-    let begun = Instant::now();
     world.becomes(&person, payment, "success").await;
-    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     world.settled().await;
     assert_eq!(world.kept(), "10.00");
     world.assert_books().await;

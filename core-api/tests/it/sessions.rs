@@ -7,7 +7,7 @@ use common::tokens::SessionKeys;
 use serde_json::{Value, json};
 
 use crate::client::Answer;
-use crate::support::{Options, PATIENCE, World, eventually, world, world_with};
+use crate::support::{Options, World, eventually, world, world_with};
 
 const PASSWORD: &str = "correct horse battery";
 const EMAIL: &str = "a@example.com";
@@ -381,9 +381,7 @@ async fn a_session_that_ends_here_ends_in_every_other_process() {
     assert_eq!(at(&world, other, &tokens).await, 200);
     let id = list(&world, &tokens).await[0]["id"].as_str().unwrap().to_owned();
     log_out(&world, &tokens).await;
-    let begun = std::time::Instant::now();
     eventually("the other knows", async || (at(&world, other, &tokens).await == 401).then_some(())).await;
-    assert!(begun.elapsed() < PATIENCE / 5, "{:?}", begun.elapsed());
     // One that is started later, too.
     let later = world.start_another().await;
     eventually("the later one knows", async || (at(&world, later, &tokens).await == 401).then_some(())).await;

@@ -20,6 +20,7 @@ use reqwest::Method;
 use serde_json::Value;
 use sqlx::{PgPool, Row as _};
 use stack::postgres::{Database, PostgresServer};
+use stack::wait::PATIENCE;
 use uuid::Uuid;
 
 use crate::client::{Answer, Request};
@@ -27,8 +28,6 @@ use crate::client::{Answer, Request};
 const SESSION_SECRET: &str = "a-session-secret-for-tests-of-core-api";
 /// What signs tickets, a seed.
 pub(crate) const ENTRY_TICKET_KEY: &str = "dGlja2V0cy1vZi10ZXN0cy1zaWduZWQtYnktdGhpcyE";
-/// How long anything asynchronous may take in a test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What differs from the ordinary.
 #[derive(Default)]
@@ -117,7 +116,7 @@ pub(crate) async fn world_with(options: Options) -> World {
         sessions: SessionKeys::new(&[SESSION_SECRET]).unwrap(),
         passes: PassSigner::new(&[seed]).unwrap(),
         config,
-        client: reqwest::Client::builder().timeout(PATIENCE * 2).build().unwrap(),
+        client: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
         lifecycles: std::sync::Mutex::default(),
         _database: database,
     };

@@ -37,6 +37,7 @@ sys.exit(0 if any(hmac.compare_digest(f'v1,{expected}', one) for one in signatur
 async fn a_delivery_is_signed_so_that_others_can_verify_it() {
     let world = local_world().await;
     let (admin, receiver) = (world.administrator().await, Receiver::content().await);
+    let begun = chrono::Utc::now().timestamp();
     let (id, old) = subscribe(&world, &admin, &receiver.url, Some(&["reservation.held"])).await;
     let concert = world.concert(2, "10").await;
     let person = world.user("0").await;
@@ -45,8 +46,8 @@ async fn a_delivery_is_signed_so_that_others_can_verify_it() {
     assert_eq!((letter.kind(), letter.is_of(reservation)), ("reservation.held", true));
     assert!(letter.json["createdAt"].as_str().unwrap().ends_with('Z'));
     assert!(letter.text.contains("\"amount\": 10.00"), "money keeps its decimals: {}", letter.text);
-    let age = chrono::Utc::now().timestamp() - letter.timestamp.parse::<i64>().unwrap();
-    assert!((0..60).contains(&age), "{age}");
+    let signed_at: i64 = letter.timestamp.parse().unwrap();
+    assert!((begun..=chrono::Utc::now().timestamp()).contains(&signed_at), "{signed_at}");
     assert_ne!(verify_with_python(&old, &letter), Some(false));
     let forged = Letter { text: letter.text.replace("10.00", "99.00"), ..letter.clone() };
     assert_ne!(verify_with_python(&old, &forged), Some(true));
@@ -61,10 +62,10 @@ async fn a_delivery_is_signed_so_that_others_can_verify_it() {
     assert_eq!(letter.signature.split(' ').count(), 2);
     assert_ne!(verify_with_python(&old, &letter), Some(false));
     assert_ne!(verify_with_python(&new, &letter), Some(false));
-    // A day later only the new one.
+    // A day later only the new one. What is still unsettled by then would be sent again.
+    all_delivered(&world).await;
     world.shift_database_clock("25 hours").await;
     world.execute(&format!("UPDATE seats SET status = 'available' WHERE concert_id = '{}'", concert.id)).await;
-    all_delivered(&world).await;
     let third = world.concert(1, "10").await;
     world.hold(&person, &third, 0).await;
     let letter = receiver.wait_for(3).await.remove(2);
@@ -185,7 +186,11 @@ async fn events_of_one_reservation_come_in_order_even_after_a_failure() {
     .await;
     let early: Vec<_> = receiver.letters().iter().filter(|letter| letter.is_of(reservation)).cloned().collect();
     assert!(early.iter().all(|letter| letter.kind() == "reservation.held"), "{early:?}");
-    assert_eq!(world.sql("SELECT count(*) FROM webhook_deliveries").await, "4");
+    // The receiver has the seat's event before core-api knows that it has it.
+    eventually("only the reservation's four are left", async || {
+        (world.sql("SELECT count(*) FROM webhook_deliveries").await == "4").then_some(())
+    })
+    .await;
 
     working.store(true, Ordering::SeqCst);
     world.shift_database_clock("1 hour").await;

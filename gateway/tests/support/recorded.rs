@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use common::ids::{ConcertId, UserId};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use stack::postgres::Database;
+use stack::wait::PATIENCE;
 
 /// A database of one's own; dropped with this.
 pub struct Recorded {
@@ -57,7 +58,7 @@ impl Recorded {
 
     /// Waits until that text is `wanted`; gives up after a time that is far beyond any expected.
     pub async fn until(&self, sql: &'static str, concert: ConcertId, wanted: &str) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let text = self.text(sql, concert).await;
             if text == wanted {

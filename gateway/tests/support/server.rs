@@ -21,6 +21,7 @@ use gateway::{AppState, Config};
 use http::{HeaderMap, Method, StatusCode};
 use lua::RedisSettings;
 use serde_json::{Value, json};
+use stack::wait::PATIENCE;
 use tokio::net::TcpListener;
 
 /// What the stand-in for core-api knows and has seen.
@@ -181,7 +182,7 @@ impl Site {
 
     /// Polls until the status is `wanted`; gives up after a time that is far beyond any expected.
     pub async fn until(&self, token: &str, wanted: &str) -> Answer {
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut token = token.to_owned();
         loop {
             let answer = self.status(&token).await;

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use proc_fs::{Counted, Processes, TICKS_PER_SECOND, busy_ticks};
+use proc_fs::{Counted, busy_ticks};
+use stack::proc_fs::{PROC, Processes, TICKS_PER_SECOND};
 
-const PROC: &str = "/proc";
 /// What this program is called among the processes.
 pub(crate) const GENERATOR: &str = "generator";
 /// However long a run is, there are at most this many samples: where there would be more, two become one.
@@ -262,12 +262,12 @@ fn count(watched: &[Watched]) -> Option<Counters> {
         return None;
     }
     let proc = Path::new(PROC);
-    let processes = Processes::look(proc).ok()?;
+    let processes = Processes::read(proc).ok()?;
     let at = Instant::now();
     let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
     Some(Counters {
         at,
-        each: watched.iter().map(|process| processes.taken(proc, process.id)).collect(),
+        each: watched.iter().map(|process| proc_fs::taken(&processes, proc, process.id)).collect(),
         busy_ticks: busy_ticks(&stat)?,
     })
 }

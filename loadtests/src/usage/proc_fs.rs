@@ -1,26 +1,8 @@
-//! What Linux tells of processes in `/proc`.
+//! What processes and their descendants take, by `/proc`.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-/// Ticks in a second, as `/proc` counts CPU time whatever the kernel's own clock does (`USER_HZ`; 100 on every
-/// architecture that this runs on).
-pub(super) const TICKS_PER_SECOND: f64 = 100.0;
-const KIB: u64 = 1024;
-
-/// One look at all processes.
-#[derive(Debug, Default)]
-pub(super) struct Processes {
-    by_id: HashMap<u32, Process>,
-    children: HashMap<u32, Vec<u32>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Process {
-    parent: u32,
-    /// Its own, and that of children that have ended.
-    cpu_ticks: u64,
-}
+use stack::proc_fs::{Processes, sizes};
 
 /// Of a process and all that it has started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,39 +11,21 @@ pub(super) struct Counted {
     pub(super) memory_bytes: u64,
 }
 
-impl Processes {
-    pub(super) fn look(proc: &Path) -> std::io::Result<Self> {
-        let mut processes = Self::default();
-        for entry in std::fs::read_dir(proc)? {
-            let name = entry?.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            // Some end while they are looked at.
-            let Ok(stat) = std::fs::read_to_string(proc.join(&name).join("stat")) else { continue };
-            if let Some(process) = parse_stat(&stat) {
-                processes.by_id.insert(id, process);
-                processes.children.entry(process.parent).or_default().push(id);
-            }
-        }
-        Ok(processes)
+/// What `root` and its descendants took; `None` where there is no such process.
+pub(super) fn taken(processes: &Processes, proc: &Path, root: u32) -> Option<Counted> {
+    processes.get(root)?;
+    let (mut taken, mut shared_max) = (Counted::default(), 0);
+    for id in [root].into_iter().chain(processes.descendants(root)) {
+        let Some(process) = processes.get(id) else { continue };
+        taken.cpu_ticks += process.cpu_ticks + process.ended_children_ticks;
+        // Its memory is free again if it has ended since.
+        let [anonymous, shared] = sizes(proc, id, ["RssAnon", "RssShmem"]).unwrap_or_default();
+        taken.memory_bytes += anonymous;
+        // The same memory, seen by each: PostgreSQL's buffers.
+        shared_max = shared_max.max(shared);
     }
-
-    /// What `root` and its descendants took; `None` where there is no such process.
-    pub(super) fn taken(&self, proc: &Path, root: u32) -> Option<Counted> {
-        self.by_id.get(&root)?;
-        let (mut taken, mut shared_max) = (Counted::default(), 0);
-        let mut left = vec![root];
-        while let Some(id) = left.pop() {
-            let Some(process) = self.by_id.get(&id) else { continue };
-            taken.cpu_ticks += process.cpu_ticks;
-            let status = std::fs::read_to_string(proc.join(id.to_string()).join("status")).unwrap_or_default();
-            taken.memory_bytes += kib(&status, "RssAnon") * KIB;
-            // The same memory, seen by each: PostgreSQL's buffers.
-            shared_max = shared_max.max(kib(&status, "RssShmem") * KIB);
-            left.extend(self.children.get(&id).into_iter().flatten());
-        }
-        taken.memory_bytes += shared_max;
-        Some(taken)
-    }
+    taken.memory_bytes += shared_max;
+    Some(taken)
 }
 
 /// Busy ticks of all cores together, of `/proc/stat`.
@@ -71,21 +35,6 @@ pub(super) fn busy_ticks(stat: &str) -> Option<u64> {
     // user nice system idle iowait irq softirq steal; guests are in user already.
     let idle = ticks.get(3)? + ticks.get(4)?;
     Some(ticks.iter().take(8).sum::<u64>() - idle)
-}
-
-/// `/proc/<id>/stat`; the second field is the program's name, which may hold anything.
-fn parse_stat(stat: &str) -> Option<Process> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    // Fields 14 to 17 of proc(5), of which these begin with the third.
-    let cpu_ticks = (11..=14).map(number).sum::<Option<u64>>()?;
-    Some(Process { parent: fields.get(1)?.parse().ok()?, cpu_ticks })
-}
-
-fn kib(status: &str, name: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -110,10 +59,10 @@ mod tests {
         process(folder.path(), 12, 11, 500, (1, 0));
         process(folder.path(), 20, 1, 9_999, (9_999, 0));
         std::fs::create_dir(folder.path().join("sys")).unwrap();
-        let processes = Processes::look(folder.path()).unwrap();
-        let taken = processes.taken(folder.path(), 10).unwrap();
-        assert_eq!(taken, Counted { cpu_ticks: 558, memory_bytes: 151 * KIB });
-        assert_eq!(processes.taken(folder.path(), 13), None);
+        let processes = Processes::read(folder.path()).unwrap();
+        let counted = taken(&processes, folder.path(), 10).unwrap();
+        assert_eq!(counted, Counted { cpu_ticks: 558, memory_bytes: 151 * 1024 });
+        assert_eq!(taken(&processes, folder.path(), 13), None);
     }
 
     #[test]

@@ -9,9 +9,10 @@ use http::Method;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use stack::wait::PATIENCE;
+
 use crate::request::{NOBODY, World};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// The demo's concert that is sold out.
 const SOLD_OUT: &str = "0c0ce270-0000-4000-8000-000000000005";
 /// The most that a balance can be.

@@ -12,7 +12,6 @@ mod raw;
 mod request;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::spec::Spec;
@@ -20,6 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::postgres::{Database, Postgres, PostgresOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
 use ledger::Ledger;
 use narrow::Narrow;
@@ -83,7 +83,7 @@ impl Whole {
 /// Gets the world's user into a concert, where they hold a seat.
 async fn get_in(world: &mut World<'_>) -> Result<()> {
     let concert = buying::concert_in(world, 90).await?;
-    ensure!(world.user.be_admitted(&concert.id, Duration::from_secs(20)).await?, "sold out");
+    ensure!(world.user.be_admitted(&concert.id, PATIENCE).await?, "sold out");
     let reservation = buying::hold(&world.user, &concert, 0).await?;
     let seat = concert.seats.get(1).context("a concert of one seat")?.clone();
     world.ids.extend(BTreeMap::from([("concertId", concert.id), ("reservationId", reservation), ("seatId", seat)]));

@@ -9,10 +9,11 @@ use futures_util::future::{Either, join_all, select, try_join_all};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
+use stack::wait::PATIENCE;
+
 use crate::buying::{concert_in, concert_on};
 use crate::request::{PASSWORD, Request, World, name, signed_in};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// As many webhooks as may be.
 const WEBHOOKS_MAX: usize = 10;
 

@@ -1,20 +1,22 @@
 //! A site of few means: no record, no key for webhooks, and little room at every edge.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::spec::Spec;
 use http::Method;
 use stack::onsale::{Onsale, OnsaleOptions};
+use stack::proc_fs::{PROC, Processes};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 
 use crate::any::provoke_of;
 use crate::ledger::{Ledger, OUT_OF_FILES};
 use crate::raw::Connection;
 use crate::request::{NOBODY, Request, World, name};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests in progress that one address may have.
 const CONNECTIONS: usize = 2;
 /// Fewer files than a process has open as it starts, and as many as nginx is given in tests.
@@ -141,11 +143,12 @@ async fn provoke_one_by_one(world: &World<'_>, code: &str) -> Result<()> {
 
 /// Lets the workers of an nginx have so many files open.
 fn limit_files(master: u32, files: u32) -> Result<()> {
-    let workers = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
-    ensure!(!workers.trim().is_empty(), "nginx has no workers");
-    for worker in workers.split_whitespace() {
+    let processes = Processes::read(Path::new(PROC))?;
+    let workers = processes.children(master);
+    ensure!(!workers.is_empty(), "nginx has no workers");
+    for worker in workers {
         let limited = std::process::Command::new("prlimit")
-            .args(["--pid", worker, &format!("--nofile={files}:")])
+            .args(["--pid", &worker.to_string(), &format!("--nofile={files}:")])
             .status()
             .context("prlimit")?;
         ensure!(limited.success(), "prlimit: {limited}");

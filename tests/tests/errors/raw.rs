@@ -1,7 +1,6 @@
 //! HTTP as no client sends it: bodies that don't come, and connections that are open before they are used.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::site::Answer;
@@ -10,9 +9,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::request::Request;
+use stack::wait::PATIENCE;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::request::Request;
 
 /// A connection.
 pub(crate) struct Connection(TcpStream);

@@ -10,6 +10,8 @@ use e2e::spec::{Operation, Spec};
 use http::Method;
 use serde_json::{Value, json};
 
+use stack::wait::PATIENCE;
+
 use crate::ledger::Ledger;
 
 /// An id of nothing.
@@ -87,7 +89,7 @@ impl<'a> World<'a> {
         let login = json!({ "userId": "user@example.test", "password": PASSWORD });
         let refresh = user.post("/auth/login", login).await?.ok()?.text("refreshToken")?;
         let ids = BTreeMap::from([("provider", "sandbox".to_owned()), ("refreshToken", refresh)]);
-        let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(20)).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let admin = administrator(&url).await?;
         Ok(Self { ledger, operations: spec.operations()?, url, user, admin, ids, http })
     }

@@ -9,9 +9,9 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use stack::nginx::Nginx;
 use stack::scratch::Scratch;
+use stack::wait::PATIENCE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// Nobody listens there (it is a privileged port that no service uses).
 pub(crate) const NOBODY: &str = "127.0.0.1:2";
 pub(crate) const KOREAN_NOT_AVAILABLE: &str = "지금은 서비스를 이용할 수 없습니다. 잠시 후 다시 시도해 주세요.";
@@ -32,7 +32,7 @@ impl Edge {
         let prefix = Scratch::new("edge")?;
         let nginx = Nginx::start_project(prefix.path(), &variables(gateways, changes))?;
         let client =
-            Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(DEADLINE).build()?;
+            Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build()?;
         Ok(Self { nginx, prefix, client })
     }
 
@@ -59,7 +59,7 @@ impl Edge {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, exchange).await?
+        tokio::time::timeout(PATIENCE, exchange).await?
     }
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn is_problem(response: Response, status: u16, error: &str) -> 
 pub(crate) async fn eventually<F: Future<Output = Result<bool>>>(what: &str, probe: impl Fn() -> F) -> Result<()> {
     let started = Instant::now();
     while !probe().await? {
-        ensure!(started.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        ensure!(started.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())

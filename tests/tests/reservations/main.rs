@@ -22,11 +22,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use serde_json::json;
 use site::{APIS, Concert, Site, eventually};
+use stack::wait::PATIENCE;
 use uuid::Uuid;
 
 const CASES: u32 = 24;
-/// A state is looked at again for so long before it is called wrong: lists are a second old at most.
-const STALE: Duration = Duration::from_millis(1_500);
 
 /// Something that is done to the site. Reservations are named by a number that is taken modulo how many there are.
 #[derive(Debug, Clone)]
@@ -182,7 +181,7 @@ impl<'a> Case<'a> {
             let answer = self.concert.hold(user, seats, api).await?;
             // What came free at the other core-api may be unknown here for a moment.
             let is_stale = expected.status == 200 && answer.body["error"] == "seat_taken";
-            if !is_stale || begun.elapsed() > STALE {
+            if !is_stale || begun.elapsed() > PATIENCE {
                 break answer;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -427,7 +426,7 @@ async fn eventually_is(expected: &[String], mut ask: impl AsyncFnMut() -> Result
     let begun = std::time::Instant::now();
     loop {
         let found = ask().await?;
-        if found == expected || begun.elapsed() > site::PATIENCE {
+        if found == expected || begun.elapsed() > PATIENCE {
             return Ok(found);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

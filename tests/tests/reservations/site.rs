@@ -14,14 +14,13 @@ use sqlx::{AssertSqlSafe, PgPool};
 use stack::onsale::{Onsale, OnsaleOptions};
 use stack::postgres::{Postgres, PostgresOptions};
 use stack::redis::{Redis, RedisOptions};
+use stack::wait::PATIENCE;
 use uuid::Uuid;
 
 use super::model::{EXTEND_SECONDS, HOLD_SECONDS, LIMIT, OFFER_SECONDS, PRICE, SEATS, USERS};
 
 /// How many core-apis there are.
 pub(crate) const APIS: usize = 2;
-/// Longer than anything takes that a fault leaves behind: an unwritten lock's life, and a slow machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The servers.
 pub(crate) struct Site {

@@ -1,16 +1,15 @@
 //! Which core does what, and how much of it is used. Two cores are enough: one for what is measured, one for who asks.
 
-use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use stack::proc_fs::{self, PROC, Process, Processes, TICKS_PER_SECOND};
 use stack::programs;
 
 /// The core of what is measured.
 pub(crate) const SERVERS: usize = 0;
 /// The core of the load generator, and of what only stands around.
 pub(crate) const GENERATOR: usize = 1;
-/// Kernel clock ticks a second, as `/proc` counts them on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// How many cores there are.
 pub(crate) fn count() -> usize {
@@ -20,68 +19,59 @@ pub(crate) fn count() -> usize {
 /// Puts a process, its threads and its children on one core.
 pub(crate) fn pin(pid: u32, core: usize) -> Result<()> {
     ensure!(core < count(), "there is no core {core}: at least two are needed");
-    for pid in family(pid)? {
-        let (core, pid) = (core.to_string(), pid.to_string());
-        programs::output(programs::command("taskset").args(["-a", "-c", "-p", &core, &pid]))?;
+    for pid in family(&Processes::read(proc())?, pid) {
+        let set = || {
+            let (core, pid) = (core.to_string(), pid.to_string());
+            programs::output(programs::command("taskset").args(["-a", "-c", "-p", &core, &pid]))
+        };
+        // A thread that ends while taskset lists them fails it, and so does a process that is gone.
+        if let Err(error) = set().or_else(|_| set())
+            && Process::read(proc(), pid).is_some()
+        {
+            return Err(error);
+        }
     }
     Ok(())
 }
 
 /// CPU seconds that processes and their living children have used.
 pub(crate) fn used(pids: &[u32]) -> Result<f64> {
-    let mut total = 0.0;
-    for pid in pids {
-        for pid in family(*pid)? {
-            // utime and stime (proc(5), fields 14 and 15).
-            total += fields(&pid.to_string(), &[14, 15])?;
-        }
-    }
-    Ok(total)
+    let processes = Processes::read(proc())?;
+    let family = pids.iter().flat_map(|pid| family(&processes, *pid));
+    Ok(seconds(family.filter_map(|pid| Some(processes.get(pid)?.cpu_ticks)).sum()))
 }
 
 /// CPU seconds of all children of this process that have ended.
 pub(crate) fn of_ended_children() -> Result<f64> {
-    fields("self", &[16, 17])
+    let own = Process::read(proc(), std::process::id()).context("this process is not in /proc")?;
+    Ok(seconds(own.ended_children_ticks))
 }
 
 /// Resident memory of a process, in bytes.
+#[expect(clippy::cast_precision_loss, reason = "some gigabytes")]
 pub(crate) fn resident_bytes(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024.0)
+    let [bytes] = proc_fs::sizes(proc(), pid, ["VmRSS"]).with_context(|| format!("process {pid} has ended"))?;
+    Ok(bytes as f64)
 }
 
 /// A process and its children.
-fn family(root: u32) -> Result<Vec<u32>> {
-    let mut pids = vec![root];
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let parent = stat(&pid.to_string()).ok().and_then(|fields| fields.get(1)?.parse().ok());
-        if parent == Some(root) {
-            pids.push(pid);
-        }
-    }
-    Ok(pids)
+fn family(processes: &Processes, root: u32) -> Vec<u32> {
+    [&[root], processes.children(root)].concat()
 }
 
-/// The fields of `/proc/…/stat` after the name, which may hold anything: state, parent, …
-fn stat(process: &str) -> Result<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let after_name = text.rsplit(')').next().context("no name")?;
-    Ok(after_name.split_whitespace().map(str::to_owned).collect())
+fn proc() -> &'static Path {
+    Path::new(PROC)
 }
 
-/// Fields that count clock ticks, by their numbers in proc(5), added up in seconds.
-fn fields(process: &str, numbers: &[usize]) -> Result<f64> {
-    let fields = stat(process)?;
-    let ticks = numbers.iter().map(|number| fields.get(number - 3).and_then(|field| field.parse::<f64>().ok()));
-    Ok(ticks.sum::<Option<f64>>().context("not of Linux' form")? / TICKS_PER_SECOND)
+#[expect(clippy::cast_precision_loss, reason = "some days of ticks")]
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / TICKS_PER_SECOND
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stack::wait::PATIENCE;
 
     #[test]
     fn this_process_has_a_size_and_uses_its_time() {
@@ -90,8 +80,22 @@ mod tests {
         let before = used(&[own]).unwrap();
         let begun = std::time::Instant::now();
         while used(&[own]).unwrap() <= before {
-            assert!(begun.elapsed().as_secs() < 20, "it works and no time is counted");
+            assert!(begun.elapsed() < PATIENCE, "it works and no time is counted");
         }
-        assert!(family(own).unwrap().contains(&own));
+        assert!(family(&Processes::read(proc()).unwrap(), own).contains(&own));
+    }
+
+    #[test]
+    fn children_that_end_while_they_are_read_do_not_disturb() {
+        let own = std::process::id();
+        let children = std::thread::spawn(|| {
+            for _ in 0..300 {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        while !children.is_finished() {
+            used(&[own]).unwrap();
+        }
+        children.join().unwrap();
     }
 }

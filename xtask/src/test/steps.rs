@@ -11,8 +11,9 @@ use stack::install::Tool;
 use stack::process::Foreground;
 use stack::programs;
 
+use super::cargo_test::{self, Selection};
 use super::servers::Servers;
-use super::{Totals, cargo_test};
+use super::{Failure, Totals};
 use crate::fuzz_api::{self, Extent};
 use crate::{browser, sqlx_prepare, ui};
 
@@ -43,7 +44,7 @@ pub(super) enum Step {
     Fuzz,
     /// The pages in Chromium
     Browser,
-    /// Syntax of shell scripts
+    /// Shell scripts, by bash and shellcheck
     Scripts,
     /// docker-compose.yml
     Compose,
@@ -56,7 +57,7 @@ pub(super) enum Outcome {
     Failed(String),
     /// Not possible here, for the reason given.
     Skipped(String),
-    Tests(Totals),
+    Tests(Totals, Vec<Failure>),
 }
 
 impl Outcome {
@@ -66,7 +67,16 @@ impl Outcome {
             Self::Passed => Totals { passed: 1, ..none },
             Self::Failed(_) => Totals { failed: 1, ..none },
             Self::Skipped(_) => Totals { skipped: 1, ..none },
-            Self::Tests(totals) => *totals,
+            Self::Tests(totals, _) => *totals,
+        }
+    }
+
+    /// What failed in `step`: its tests, or the step itself.
+    pub(super) fn failures(self, step: Step) -> Vec<Failure> {
+        match self {
+            Self::Passed | Self::Skipped(_) => Vec::new(),
+            Self::Failed(message) => vec![step.failure(step.title().to_owned(), message)],
+            Self::Tests(_, failures) => failures,
         }
     }
 }
@@ -89,7 +99,14 @@ impl Step {
         }
     }
 
-    pub(super) fn take(self, servers: &Servers, filter: Option<&str>) -> Result<Outcome> {
+    /// A failure in this step that the whole step repeats.
+    pub(super) fn failure(self, name: String, message: String) -> Failure {
+        let value = self.to_possible_value();
+        let step = value.as_ref().map_or_else(|| self.title(), |value| value.get_name());
+        Failure { name, command: format!("cargo xtask test --only {step}"), message }
+    }
+
+    pub(super) fn take(self, servers: &Servers, selection: Selection<'_>) -> Result<Outcome> {
         match self {
             Self::Format => component("fmt", &["fmt", "--all", "--", "--check", "--files-with-diff"]),
             Self::Clippy => {
@@ -101,7 +118,7 @@ impl Step {
             Self::Build => cargo(&["build", "--workspace", "--all-targets", quietness()], &[]),
             Self::Sqlx => sqlx_prepare::check(servers.postgres()?).map(|()| Outcome::Passed),
             Self::Tests => match cargo(&["test", "--workspace", "--no-run", quietness()], &[])? {
-                Outcome::Passed => cargo_test::run(&servers.environment()?, filter).map(Outcome::Tests),
+                Outcome::Passed => cargo_test::run(&servers.environment()?, selection),
                 broken => Ok(broken),
             },
             Self::Metrics => check_metrics(servers),
@@ -214,23 +231,25 @@ fn browse() -> Result<Outcome> {
         Ok(folder) => folder,
         Err(error) => return Ok(Outcome::Skipped(format!("{error:#}"))),
     };
-    let browser::Count { passed, failed } = browser::run(&packages)?;
-    Ok(Outcome::Tests(Totals { passed, failed, skipped: 0 }))
+    let browser::Count { passed, failures } = browser::run(&packages)?;
+    let failures: Vec<Failure> =
+        failures.into_iter().map(|name| Step::Browser.failure(format!("browser: {name}"), String::new())).collect();
+    let failed = failures.len() as u64;
+    Ok(Outcome::Tests(Totals { passed, failed, skipped: 0 }, failures))
 }
 
 fn check_scripts() -> Result<Outcome> {
     let root = stack::project_root();
     let mut scripts = vec![root.join(".ci/run")];
     find_scripts(&root, &mut scripts)?;
-    let has_shellcheck = programs::find("shellcheck").is_some();
     for script in &scripts {
         programs::output(programs::command("bash").arg("-n").arg(script))?;
-        if has_shellcheck {
-            programs::output(programs::command("shellcheck").arg(script))?;
-        }
     }
-    let how = if has_shellcheck { "bash -n and shellcheck" } else { "bash -n (shellcheck is not installed)" };
-    ui::say(&format!("  {} scripts, {how}", scripts.len()));
+    if let Err(error) = ui::install(&[Tool::Shellcheck]) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    programs::output(programs::command("shellcheck").args(&scripts))?;
+    ui::say(&format!("  {} scripts", scripts.len()));
     Ok(Outcome::Passed)
 }
 

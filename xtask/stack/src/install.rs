@@ -24,6 +24,8 @@ pub enum Tool {
     Python,
     /// wrk, which sends requests as fast as it can.
     Wrk,
+    /// shellcheck, which knows the traps of shell scripts.
+    Shellcheck,
     /// A browser, with letters for Korean.
     Chromium,
 }
@@ -38,6 +40,7 @@ impl Tool {
             Self::Node => ["node", "npm", "npx"].iter().all(|name| programs::find(name).is_some()),
             Self::Promtool => programs::find("promtool").is_some(),
             Self::Wrk => programs::find("wrk").is_some(),
+            Self::Shellcheck => programs::find("shellcheck").is_some(),
             Self::Chromium => chromium().is_some(),
             // Debian's python3 has venv, but not what venv needs to put pip into it.
             Self::Python => programs::succeeds(&["python3", "-c", "import venv, ensurepip"]),
@@ -55,6 +58,7 @@ impl Tool {
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv"],
             Self::Wrk => &["wrk"],
+            Self::Shellcheck => &["shellcheck"],
             Self::Chromium => &["chromium", "fonts-nanum"],
         }
     }
@@ -65,7 +69,7 @@ impl Tool {
             Self::Redis => &["redis-server"],
             Self::Postgres => &["postgresql"],
             Self::Nginx => &["nginx"],
-            Self::Node | Self::Python | Self::Wrk | Self::Chromium => &[],
+            Self::Node | Self::Python | Self::Wrk | Self::Shellcheck | Self::Chromium => &[],
             Self::Promtool => &["prometheus"],
         }
     }
@@ -79,6 +83,7 @@ impl Tool {
             Self::Promtool => "prometheus",
             Self::Python => "python",
             Self::Wrk => "wrk",
+            Self::Shellcheck => "shellcheck",
             Self::Chromium => "chromium",
         }
     }

@@ -26,6 +26,7 @@ pub mod plain_nginx;
 pub mod ports;
 pub mod postgres;
 mod postgres_server;
+pub mod proc_fs;
 pub mod process;
 pub mod programs;
 pub mod redis;

@@ -235,7 +235,7 @@ mod tests {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, nginx.port()));
         assert_eq!(crate::http::get(address, "/").unwrap(), (200, "hello".to_owned()));
         nginx.process().kill();
-        assert!(wait::quietly(Duration::from_secs(5), || ports::is_free(nginx.port())), "a worker still listens");
+        assert!(wait::quietly(wait::PATIENCE, || ports::is_free(nginx.port())), "a worker still listens");
     }
 
     #[test]

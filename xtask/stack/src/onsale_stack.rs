@@ -96,6 +96,14 @@ impl Onsale {
     /// Starts everything and waits until it is ready. It needs the built binaries, see
     /// [`crate::binary`].
     pub fn start(options: &OnsaleOptions) -> Result<Self> {
+        if options.sandbox_provider {
+            // core-api must know the sandbox's port before the sandbox listens on it.
+            return ports::with_port(None, |port| Self::start_with(options, Some(PaymentProvider::sandbox(port)?)));
+        }
+        Self::start_with(options, None)
+    }
+
+    fn start_with(options: &OnsaleOptions, payment_provider: Option<PaymentProvider>) -> Result<Self> {
         let scratch = Scratch::new("stack")?;
         let database = match options.database_url {
             Some(_) => None,
@@ -104,7 +112,6 @@ impl Onsale {
         let owner_url = database.as_ref().map(Database::url);
         let gateway_url = database.as_ref().map(Database::gateway_url);
         let given = || options.database_url.clone().unwrap_or_default();
-        let sandbox = || PaymentProvider::sandbox(ports::free_port()?);
         let setup = Setup {
             binaries: profile_dir()?,
             logs: scratch.path().to_path_buf(),
@@ -114,7 +121,7 @@ impl Onsale {
             database_url: owner_url.unwrap_or_else(given),
             queue_database_url: gateway_url.unwrap_or_else(given),
             public_url: "http://localhost:8080".to_owned(),
-            payment_provider: options.sandbox_provider.then(sandbox).transpose()?,
+            payment_provider,
             gateway_env: options.gateway_env.clone(),
             core_api_env: options.core_api_env.clone(),
         };

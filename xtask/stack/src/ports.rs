@@ -54,8 +54,8 @@ pub(crate) fn forks() -> MutexGuard<'static, ()> {
 }
 
 /// Runs `start` with `fixed`, or with free ports until one works. A failure counts as "the port
-/// was taken meanwhile" only when somebody really listens there.
-pub(crate) fn with_port<T>(fixed: Option<u16>, mut start: impl FnMut(u16) -> Result<T>) -> Result<T> {
+/// was taken meanwhile" only when another process listens there.
+pub fn with_port<T>(fixed: Option<u16>, mut start: impl FnMut(u16) -> Result<T>) -> Result<T> {
     if let Some(port) = fixed {
         return start(port);
     }

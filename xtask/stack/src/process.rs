@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
 pub use crate::foreground::Foreground;
+use crate::proc_fs::{PROC, Processes};
 use crate::{programs, wait, watchdog};
 
 /// How long a dropped process may take to end by itself.
@@ -334,9 +335,19 @@ pub(crate) fn signal_group(group: u32, signal: Signal) {
     }
 }
 
-/// The ids of all processes that descend from `root`, without itself.
+/// The ids of all processes that descend from `root`, without itself; from `ps` where there is no `/proc`.
 fn descendants(root: u32) -> Vec<u32> {
-    let parents = parents();
+    if let Ok(processes) = Processes::read(Path::new(PROC)) {
+        return processes.descendants(root);
+    }
+    let listing = programs::output(programs::command("ps").args(["-A", "-o", "pid=,ppid="])).unwrap_or_default();
+    let parents: Vec<(u32, u32)> = listing
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_ascii_whitespace().map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        })
+        .collect();
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
@@ -344,32 +355,6 @@ fn descendants(root: u32) -> Vec<u32> {
         next += 1;
     }
     found.split_off(1)
-}
-
-/// Every process with its parent, from `/proc` or, where there is none, from `ps`.
-fn parents() -> Vec<(u32, u32)> {
-    let Ok(folder) = std::fs::read_dir("/proc") else {
-        let listing = programs::output(programs::command("ps").args(["-A", "-o", "pid=,ppid="]));
-        return listing
-            .unwrap_or_default()
-            .lines()
-            .filter_map(|line| {
-                let mut numbers = line.split_ascii_whitespace().map(str::parse);
-                Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-            })
-            .collect();
-    };
-    folder
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            // "pid (name) state ppid …", where the name may hold anything, brackets included.
-            let (_, rest) = stat.rsplit_once(')')?;
-            let parent = rest.split_ascii_whitespace().nth(1)?.parse().ok()?;
-            Some((pid, parent))
-        })
-        .collect()
 }
 
 /// The last `lines` lines of a file.

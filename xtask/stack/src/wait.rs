@@ -5,6 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long a test waits for a state that another task or process reaches.
+///
+/// It is far beyond what a machine needs that is busy with other work. Only a test that fails waits this long, so no
+/// test sets a tighter limit of its own, and none asserts speed.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
 const STEP: Duration = Duration::from_millis(15);
 
 static CANCELLED: AtomicBool = AtomicBool::new(false);

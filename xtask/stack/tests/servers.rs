@@ -14,8 +14,6 @@ use stack::redis::{Redis, RedisCluster, RedisOptions, RedisSentinel};
 use stack::scratch::Scratch;
 use stack::{ports, wait};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 #[test]
 fn redis_with_appendonly_keeps_its_data_over_a_restart_and_a_crash() -> Result<()> {
     let redis = Redis::start(&RedisOptions {
@@ -66,7 +64,7 @@ fn a_restart_with_another_variable_is_remembered_by_the_next() -> Result<()> {
         .env("KEPT", "kept")
         .env("CHANGED", "before")
         .start()?;
-    let ended = || wait::until("its end", TIMEOUT, || Ok(process.exit_status()));
+    let ended = || wait::until("its end", wait::PATIENCE, || Ok(process.exit_status()));
     ended()?;
     process.restart_with(&[("CHANGED".to_owned(), "after".to_owned())].into())?;
     ended()?;
@@ -171,7 +169,7 @@ fn a_crashed_child_is_noticed_with_the_end_of_its_log() -> Result<()> {
     let child = Launch::new("crasher", "sh", folder.path().join("log"))
         .args(["-c", "echo first; echo the reason >&2; exit 3"])
         .start()?;
-    wait::until("the child to end", TIMEOUT, || Ok((!child.is_running()).then_some(())))?;
+    wait::until("the child to end", wait::PATIENCE, || Ok((!child.is_running()).then_some(())))?;
     let error = child.ensure_running().unwrap_err().to_string();
     assert!(error.contains("crasher has ended (exit status: 3)"), "{error}");
     assert!(error.ends_with("first\nthe reason"), "{error}");
@@ -185,7 +183,7 @@ fn a_child_that_ignores_the_signal_is_killed_after_the_timeout() -> Result<()> {
     let child = Launch::new("stubborn", "sh", folder.path().join("log"))
         .args(["-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
         .start()?;
-    wait::until("the trap", TIMEOUT, || Ok((child.log_tail(1) == "ready").then_some(())))?;
+    wait::until("the trap", wait::PATIENCE, || Ok((child.log_tail(1) == "ready").then_some(())))?;
     assert!(!child.terminate(Duration::from_millis(100)));
     assert!(!child.is_running());
     Ok(())
@@ -195,7 +193,7 @@ fn a_child_that_ignores_the_signal_is_killed_after_the_timeout() -> Result<()> {
 fn a_child_sees_only_what_it_is_given() -> Result<()> {
     let folder = Scratch::new("environment")?;
     let child = Launch::new("env", "env", folder.path().join("log")).env("GIVEN", "yes").start()?;
-    wait::until("env to end", TIMEOUT, || Ok((!child.is_running()).then_some(())))?;
+    wait::until("env to end", wait::PATIENCE, || Ok((!child.is_running()).then_some(())))?;
     let seen = child.log_tail(100);
     assert!(seen.contains("GIVEN=yes") && seen.contains("PATH="), "{seen}");
     // Cargo sets this for every test.
@@ -249,7 +247,7 @@ fn nothing_outlives_a_killed_owner() -> Result<()> {
     let words: Vec<&str> = started.split(' ').collect();
     let servers: Vec<u16> = words[1..4].iter().map(|port| port.parse()).collect::<Result<_, _>>()?;
     let folder = Path::new(words[4]);
-    wait::until("the servers' end", TIMEOUT, || {
+    wait::until("the servers' end", wait::PATIENCE, || {
         let gone = servers.iter().all(|port| ports::is_free(*port)) && !folder.exists();
         Ok(gone.then_some(()))
     })

@@ -177,7 +177,7 @@ fn a_site_that_has_no_answer_can_not_be_checked() {
         assert_eq!(told.code, Some(2), "{status}");
         assert!(told.stderr.contains(why), "{}", told.stderr);
     }
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = stack::ports::free_port().unwrap();
     let gone = ask(&format!("http://localhost:{port}"));
     assert!(gone.code == Some(2) && gone.stderr.contains("is not reachable"), "{}", gone.stderr);
     let https = ask("https://tickets.example");

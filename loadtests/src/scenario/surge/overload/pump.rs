@@ -95,6 +95,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use common::tokens::SessionKeys;
+    use stack::wait::PATIENCE;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use uuid::Uuid;
@@ -126,17 +127,17 @@ mod tests {
         format!("http://{address}")
     }
 
-    async fn stage(takes: Duration, connections: u32) -> Stage {
+    async fn stage(takes: Duration, connections: u32, patience: Duration) -> Stage {
         let keys = SessionKeys::new(&["a-secret-of-the-test-that-is-long-enough"]).unwrap();
         let accounts = Arc::new(Accounts::new(SessionMaker::new(keys)));
         let line = Line::new(accounts, 10, Uuid::nil(), &server(takes).await).unwrap();
-        let pace = Pace { per_second: 50, length: Duration::from_secs(2), patience: Duration::from_millis(50) };
+        let pace = Pace { per_second: 50, length: Duration::from_secs(2), patience };
         pump(&Arc::new(line), pace, connections).await
     }
 
     #[tokio::test]
     async fn every_request_is_accounted_for() {
-        let stage = stage(Duration::ZERO, 50).await;
+        let stage = stage(Duration::ZERO, 50, PATIENCE).await;
         assert_eq!(stage.served.len() + stage.refused.len() + stage.not_sent, 100);
         assert!(stage.served.len() >= 10 && stage.refused.len() > stage.served.len(), "{stage:?}");
         assert_eq!((stage.without_advice, stage.other, stage.no_answer), (0, 0, 0));
@@ -145,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn what_finds_no_connection_is_not_sent_and_waiting_for_one_is_latency() {
         let takes = Duration::from_millis(200);
-        let stage = stage(takes, 1).await;
+        let stage = stage(takes, 1, Duration::from_millis(50)).await;
         let sent = stage.served.len() + stage.refused.len();
         assert!(stage.not_sent > 50 && sent + stage.not_sent == 100, "{stage:?}");
         let longest = stage.served.max().max(stage.refused.max());
