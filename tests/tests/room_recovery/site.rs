@@ -11,7 +11,7 @@ use e2e::site::{Answer, Visitor};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use stack::onsale::{Onsale, OnsaleOptions, no_rate_limits};
 use stack::redis::Redis;
 use stack::wait::PATIENCE;
@@ -83,6 +83,13 @@ impl Site {
         .execute(&self.pool)
         .await?;
         Ok((Room { site: self, id }, users))
+    }
+
+    /// Keeps the gateways from recording anybody until the returned transaction ends; the record can still be read.
+    pub(crate) async fn hold_record(&self) -> Result<Transaction<'static, Postgres>> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::raw_sql("LOCK TABLE queue IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+        Ok(transaction)
     }
 
     fn client(&self, through: Through) -> Visitor {

@@ -57,15 +57,22 @@ async fn watched(
     ended.map(|()| seen)
 }
 
-/// Everybody is asked until the room is rebuilt after a loss: positions jump once in each epoch, and not far. From then on each
-/// newcomer gets the next one.
-async fn assert_one_jump(room: Room<'_>, redis: &Redis, answers: &[Answer], newcomers: &[UserId]) -> Result<()> {
+/// After one or more `losses` people ask until the room is rebuilt: positions jump once in each epoch, and not far. From then on
+/// each newcomer gets the next one.
+async fn assert_one_jump(
+    room: Room<'_>,
+    redis: &Redis,
+    losses: impl Future<Output = Result<()>>,
+    (answers, newcomers): (&[Answer], &[UserId]),
+) -> Result<()> {
     let seen = watched(room, redis, async {
+        losses.await?;
         assert_kept(room, answers).await?;
         room.until_rebuilt(redis).await
     })
     .await?;
     let mut highest = PEOPLE as u64;
+    assert!(!seen.is_empty(), "a new epoch is seen");
     for (epoch, positions) in &seen {
         let [jumped] = positions.iter().copied().collect::<Vec<_>>()[..] else { bail!("epoch {epoch}: {positions:?}") };
         assert!(jumped > highest && jumped <= highest + JUMP_MAX, "epoch {epoch}: {jumped} after {highest}");
@@ -96,21 +103,25 @@ async fn fill(site: &Site, newcomers: usize) -> Result<(Room<'_>, Vec<Answer>, V
     Ok((room, answers, newcomers))
 }
 
-/// Redis loses everything, and a gateway that has just restarted opens the next epoch: it has measured no joins. The other one, which
-/// measured all of them, stands still meanwhile.
-async fn wipe(room: Room<'_>, redis: &Redis, answers: &[Answer]) -> Result<()> {
-    let [old, new] = room.site.onsale.gateways() else { bail!("two gateways are needed") };
-    new.restart()?;
-    let last = token(&answers[PEOPLE - 1])?;
-    assert_stands(&room.status(BOTH[1], &last).await?, "waiting", PEOPLE as u64);
-    old.process().pause();
+/// The second gateway restarts and serves the room again: from now on it has measured no joins.
+async fn restart_second(room: Room<'_>, last: &Answer) -> Result<()> {
+    room.site.onsale.gateways()[1].restart()?;
+    assert_stands(&room.status(BOTH[1], &token(last)?).await?, "waiting", PEOPLE as u64);
+    Ok(())
+}
+
+/// Redis loses everything, and the second gateway opens the next epoch. The first one, which measured all joins, stands still
+/// meanwhile.
+async fn wipe(room: Room<'_>, redis: &Redis, last: &Answer) -> Result<()> {
+    let first = room.site.onsale.gateways()[0].process();
+    first.pause();
     redis.command(&["FLUSHALL"])?;
     eventually("the next epoch", async || {
-        room.poll(BOTH[1], &last).await?;
+        room.poll(BOTH[1], &token(last)?).await?;
         room.highest_position(redis)
     })
     .await?;
-    old.process().resume();
+    first.resume();
     Ok(())
 }
 
@@ -121,8 +132,10 @@ async fn a_wiped_room_jumps_once_keeps_all_positions_and_admits_again() -> Resul
     let (room, answers, newcomers) = fill(&site, 10).await?;
     room.until_recorded(&redis).await?;
 
-    wipe(room, &redis, &answers).await?;
-    assert_one_jump(room, &redis, &answers, &newcomers).await?;
+    let last = &answers[PEOPLE - 1];
+    restart_second(room, last).await?;
+    wipe(room, &redis, last).await?;
+    assert_one_jump(room, &redis, async { Ok(()) }, (&answers, &newcomers)).await?;
     assert_kept(room, &answers).await?;
     // A person inside leaves, and the first in line follows.
     room.leave(BOTH[1], &token(&answers[0])?).await?;
@@ -138,14 +151,18 @@ async fn a_room_wiped_again_during_its_rebuild_keeps_all_positions() -> Result<(
     let (room, answers, newcomers) = fill(&site, 10).await?;
     room.until_recorded(&redis).await?;
 
-    wipe(room, &redis, &answers).await?;
-    eventually("the first are restored", async || {
-        let restored: usize = redis.command(&["ZCARD", &room.key("waiting")])?.parse()?;
-        Ok((restored > 0).then_some(()))
-    })
-    .await?;
-    redis.command(&["FLUSHALL"])?;
-    assert_one_jump(room, &redis, &answers, &newcomers).await?;
+    let last = &answers[PEOPLE - 1];
+    restart_second(room, last).await?;
+    wipe(room, &redis, last).await?;
+    let second_loss = async {
+        eventually("the first are restored", async || {
+            let restored: usize = redis.command(&["ZCARD", &room.key("waiting")])?.parse()?;
+            Ok((restored > 0).then_some(()))
+        })
+        .await?;
+        wipe(room, &redis, last).await
+    };
+    assert_one_jump(room, &redis, second_loss, (&answers, &newcomers)).await?;
     let waiting = room.set(&redis, "waiting")?;
     assert_eq!(waiting.len(), PEOPLE - INSIDE + newcomers.len(), "everybody who waited is back");
     room.leave(BOTH[1], &token(&answers[0])?).await?;

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::wait::PATIENCE;
 
-    /// A server that answers each connection's first byte with `own`, and the next ones likewise.
+    /// A server that answers each byte with `own`.
     fn answering(own: u8) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -189,11 +189,9 @@ mod tests {
         proxy.cut();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         assert!(matches!(ask(&mut stream).unwrap_err().kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
-        let mut waiting = connect(&proxy);
         proxy.restore_to(second);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         assert!(ask(&mut stream).is_err(), "what was cut is closed");
-        assert!(ask(&mut waiting).is_err(), "a connection that was made into the cut is closed");
         assert_eq!(ask(&mut connect(&proxy)).unwrap(), b'2');
     }
 }
