@@ -228,7 +228,7 @@ async fn while_redis_is_stopped_the_answer_says_so_and_all_goes_on_after() {
         assert!(Instant::now() < deadline, "still answered from an old view");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // From here on to its end nobody is told anything else, and each request is still answered.
+    // From here on until the end of the outage every answer is a 503, and each request gets one.
     while stopped.elapsed() < OUTAGE {
         site.status(&answers[9].token()).await.is_problem(503, "service_unavailable");
         site.status(&answers[0].token()).await.is_problem(503, "service_unavailable");

@@ -12,7 +12,7 @@ use stack::onsale::{Onsale, OnsaleOptions};
 use stack::redis::{Redis, RedisOptions};
 use stack::wait::PATIENCE;
 
-/// How long a stream is watched that must tell nothing.
+/// How long a stream is watched that must stay silent.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// nginx, two gateways and the demo, with one place in every room; a Redis of its own goes with it.

@@ -3,9 +3,9 @@
 //! Redis holds the room and can lose it, or lose the latest part of it. Three parties still know something: each
 //! gateway knows what it answered, the record (`PostgreSQL`) knows what was written, and each visitor holds signed
 //! tokens.
-//! `docs/QUEUE.md` describes how the room is rebuilt from these three. This crate describes the same as a state machine and
-//! searches it breadth first. A search either looks at every state and finds no broken promise, or it returns a
-//! shortest way to one.
+//! `docs/QUEUE.md` describes how the scripts and the gateway rebuild a room today. This crate describes those rules, and the
+//! rules that are to replace them, as a state machine and searches it breadth first. A search either looks at every
+//! state and finds no broken promise, or it returns a shortest way to one.
 //!
 //! ```text
 //! cargo run -p protocol --release --example counterexamples
@@ -21,8 +21,8 @@
 //! - Faults, as many as [`state::Bounds`] allows: Redis is wiped, or a copy that misses the last changes takes over. A gateway
 //!   is paused and wakes up in the middle of its work. All gateways crash. A call arrives later, even after another loss.
 //! - [`observer`]: sees everything, and checks the promises in [`observer::Property`].
-//! - [`rules`]: each rule of recovery is a switch. [`rules::Rules::today`] has none of them, as before recovery was mended.
-//!   [`rules::Rules::mended`] has all of them.
+//! - [`rules`]: each rule of recovery is a switch. [`rules::Rules::today`] has none of them, as the scripts and the gateway
+//!   work today. [`rules::Rules::mended`] has all of them, as they are to work.
 //! - [`scenarios`]: which rules are searched, with which faults, and what the search must find. The tests and [`report`] use
 //!   the same lists.
 //!
@@ -32,7 +32,7 @@
 //! - A room without a record, and a record that loses rows.
 //! - Two Redis processes that serve at the same time.
 //!
-//! The simulator covers these with the real scripts.
+//! These need the real scripts, and are for other tests.
 //!
 //! # Assumptions
 //!
@@ -43,7 +43,7 @@
 //! - A gateway forgets a word once the record has it. A real one keeps it for 90 seconds, which can only help.
 //! - What a gateway has seen of an epoch adds nothing once the Redis process is compared. It only compares epochs then.
 //!
-//! # What the design does not promise
+//! # What the mended rules do not promise
 //!
 //! The observer makes two exceptions, and no other. Both need a fault that destroys the last trace of something: Redis,
 //! the record and every running gateway have lost it.

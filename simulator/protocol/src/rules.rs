@@ -82,12 +82,12 @@ impl Switch {
 pub struct Rules(u32);
 
 impl Rules {
-    /// The rules of Onsale before recovery was mended.
+    /// The rules that the scripts and the gateway follow today.
     pub const fn today() -> Self {
         Self(0)
     }
 
-    /// The rules that recovery follows now.
+    /// The rules that are to replace them.
     pub fn mended() -> Self {
         Switch::MENDED.into_iter().fold(Self::today(), Self::with)
     }

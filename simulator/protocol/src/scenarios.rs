@@ -37,7 +37,7 @@ const TWO_LOSSES: Bounds = Bounds { losses: 2, ..CALM };
 const LATE: Bounds = Bounds { late: 1, ..LOSS };
 const TIGHT: Bounds = Bounds { lag: 1, missed: 1, ..CALM };
 
-/// What the rules before recovery was mended break.
+/// What today's rules break.
 pub fn today() -> Vec<Scenario> {
     let today =
         |name, bounds, breaks| Scenario { name, rules: Rules::today(), bounds, is_new: false, breaks: Some(breaks) };
